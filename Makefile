@@ -1,0 +1,55 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+export LC_ALL := C.UTF-8
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
+
+# The second ansible-core that the tests run on, beside the one of requirements/demo.txt.
+CORES ?= 2.19
+# More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
+PYTEST_ARGS ?=
+PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+.PHONY: help setup cores demo lint format unit integration test build clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+setup: ## Make .venv with everything the other targets need
+	@tools/setup test
+
+cores: setup ## Make the extra ansible-core versions of the tests under .venv/cores
+	@tools/core-venv $(CORES)
+
+demo: ## Rotate the PSKs of a simulated fleet, and show that a second run changes nothing
+	@tools/setup demo
+	@.venv/bin/python tools/demo
+
+lint: setup ## Run ruff, mypy, yamllint, ansible-lint and the changelog's check
+	@tools/lint
+
+format: setup ## Format the Python files and fix what ruff can fix
+	@.venv/bin/ruff check --fix --exit-zero .
+	@.venv/bin/ruff format .
+
+unit: setup ## Run the unit tests
+	@$(PYTEST) tests/unit
+
+integration: setup cores ## Run modules and roles against the simulator
+	@$(PYTEST) tests/integration
+
+test: setup cores lint ## Run lint, unit and integration
+	@$(PYTEST) tests/unit tests/integration
+
+build: setup ## Build the collection's archive in build/
+	@.venv/bin/python tools/build
+
+clean: ## Remove .venv and everything that was made
+	rm -rf .venv build collections .ansible .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

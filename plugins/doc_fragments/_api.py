@@ -1,0 +1,66 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this doc fragment is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The connection options of every module; ``_argspec.connection_spec`` is their argument spec."""
+
+    DOCUMENTATION = r"""
+requirements:
+  - requests >= 2.28 on the host that runs the module, which is the controller in most plays
+options:
+  account_id:
+    description:
+      - Identifier of the Cloudflare account.
+      - If not set, the environment variable E(CLOUDFLARE_ACCOUNT_ID) is used.
+    type: str
+  api_token:
+    description:
+      - API token. It needs the permission C(Magic WAN Write) on the account, or C(Magic WAN Read) for modules that
+        only read.
+      - If not set, the environment variable E(CLOUDFLARE_API_TOKEN) is used.
+      - Excludes O(api_email) and O(api_key). Where both schemes come from the environment, the token is used.
+    type: str
+  api_email:
+    description:
+      - E-mail address that belongs to O(api_key).
+      - If not set, the environment variable E(CLOUDFLARE_EMAIL) is used.
+    type: str
+  api_key:
+    description:
+      - Global API key. Prefer O(api_token), which can be limited to what is needed.
+      - If not set, the environment variable E(CLOUDFLARE_API_KEY) is used.
+    type: str
+  base_url:
+    description:
+      - Address of the API. Plain C(http) is accepted for an address of the same machine only.
+      - If not set, the environment variable E(CLOUDFLARE_BASE_URL) is used.
+    type: str
+    default: https://api.cloudflare.com/client/v4
+  timeout:
+    description: Seconds that one request may take.
+    type: float
+    default: 60.0
+  retries:
+    description:
+      - How often a request is repeated after a failed connection, HTTP 408, 429 or 5xx. The pause grows with each
+        try, and a C(Retry-After) of the API is honoured however long it is.
+      - A request that must not happen twice, such as the creation of a tunnel, is repeated after HTTP 429 only.
+    type: int
+    default: 6
+  ca_path:
+    description: File with the CA certificates to trust instead of the system's, in PEM format.
+    type: path
+  validate_certs:
+    description: Whether the API's certificate is checked. Never set this to V(false) outside a laboratory.
+    type: bool
+    default: true
+notes:
+  - HTTP, HTTPS and SOCKS proxies are taken from the environment (E(https_proxy), E(no_proxy)).
+"""

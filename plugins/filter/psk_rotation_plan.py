@@ -1,0 +1,147 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: psk_rotation_plan
+short_description: Which PSKs are due, and in which waves
+version_added: 1.0.0
+author: The magicwan.cloudflare authors (@magicwan)
+description:
+  - Decides for each tunnel whether its PSK is due, is to be finished from an earlier run, or is left alone, and cuts
+    what is to be done into waves. Two tunnels of one group are never in one wave.
+options:
+  _input:
+    description: The account's tunnels, as M(magicwan.cloudflare.ipsec_tunnel_info) returns them.
+    type: list
+    elements: dict
+    required: true
+  records:
+    description: What the escrow knows of them.
+    type: list
+    elements: dict
+    required: true
+  claims:
+    description: What each host of the play names in C(psk_rotation_tunnels), by host.
+    type: dict
+    required: true
+  hosts:
+    description: The hosts of this batch.
+    type: list
+    elements: str
+    required: true
+  max_age:
+    description: A PSK older than this is due. Seconds, or a number with V(s), V(m), V(h), V(d) or V(w).
+    type: str
+  force:
+    description: Every PSK is due, even one that somebody else has changed.
+    type: bool
+    default: false
+  wave_size:
+    description: How many tunnels a wave may hold, 1 to 1000.
+    type: int
+    default: 1000
+  canary:
+    description: How many tunnels the first wave may hold. 0 means no limit of its own.
+    type: int
+    default: 0
+  group_by:
+    description: The rule of C(psk_rotation_group_by).
+    type: raw
+    default: auto
+  confirmation:
+    description: The rule of C(psk_rotation_confirmation). With V(manual), applied PSKs are left to the later step.
+    type: str
+    choices: [verify, manual, none]
+    default: none
+  can_verify:
+    description: Whether there are tasks that can verify. Without them, O(confirmation=verify) is refused.
+    type: bool
+    default: true
+  max_failures:
+    description: How many tunnels may fail before no further wave begins, a number or a percentage such as V(10%).
+    type: str
+    default: "0"
+  summaries:
+    description: What became of the batches before, by host, as P(magicwan.cloudflare.psk_rotation_summary#filter) says.
+    type: dict
+    default: {}
+  adopt:
+    description: Whether a PSK that the escrow does not know is due whatever its age.
+    type: bool
+    default: true
+  start_new:
+    description: Whether new rotations begin. If not, only unresolved ones are finished.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+plan: "{{ tunnels | magicwan.cloudflare.psk_rotation_plan(records, claims, hosts, max_age='90d') }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched; C(planned), how many
+      are; C(psks), what to have validated; C(limit) and C(failed_before), how many failures are allowed and how many
+      there were; C(rotation_id); C(problem), why nothing can be planned, or empty. An entry is C({index, id, name, host, group, reported, status, reason}).
+  type: dict
+"""
+
+import secrets
+import time
+import typing as t
+
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_age
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, nothing, plan
+
+
+class FilterModule:
+    """Ansible's way to find the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filter by its name."""
+        return {"psk_rotation_plan": psk_rotation_plan}
+
+
+def psk_rotation_plan(
+    tunnels: t.Any,
+    records: t.Any,
+    claims: t.Any,
+    hosts: t.Any,
+    max_age: t.Any = None,
+    force: bool = False,
+    wave_size: int = 1000,
+    canary: int = 0,
+    group_by: t.Any = "auto",
+    confirmation: str = "none",
+    can_verify: bool = True,
+    max_failures: t.Any = "0",
+    summaries: t.Any = None,
+    adopt: bool = True,
+    start_new: bool = True,
+) -> dict[str, t.Any]:
+    """See DOCUMENTATION."""
+    rotation_id = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
+    try:
+        options = Options(
+            hosts=frozenset(hosts),
+            max_age=parse_age(max_age, "psk_rotation_max_age"),
+            force=bool(force),
+            wave_size=int(wave_size),
+            canary=int(canary),
+            group_by=group_by,
+            confirmation=confirmation,
+            can_verify=bool(can_verify),
+            max_failures=max_failures,
+            summaries=summaries or {},
+            adopt=bool(adopt),
+            start_new=bool(start_new),
+            now=time.time_ns(),
+        )
+        return {**plan(tunnels, records, claims, options), "rotation_id": rotation_id, "problem": ""}
+    except InputError as exc:
+        return {**nothing(), "rotation_id": rotation_id, "problem": exc.message}

@@ -1,0 +1,274 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What every module does around its work: the AnsibleModule, the client, and one safe way out for each error."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import (
+    ArgumentSpec,
+    connection_of,
+    connection_spec,
+)
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import (
+    REQUESTS_IMPORT_ERROR,
+    Client,
+    PskAnswer,
+)
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
+    check_psk,
+    mark_as_secret,
+    psks_in,
+)
+
+Result = dict[str, t.Any]
+
+
+class PartialFailure(CloudflareError):
+    """Some items failed. ``result`` holds what is known of all, to be returned with the error."""
+
+    def __init__(self, message: str, result: Result, cause: CloudflareError | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+        self.cause = cause
+
+    @property
+    def failure(self) -> dict[str, t.Any]:
+        """The parts of the error behind it, where there is one."""
+        return super().failure if self.cause is None else self.cause.failure
+
+
+def run(spec: ArgumentSpec, work: t.Callable[[AnsibleModule, Client], Result]) -> None:
+    """Runs a module: reads its options, hands ``work`` a client, exits with its result or with one clear error.
+
+    Nothing leaves but through here. An exception that reached Ansible would be printed with its text, no_log or not.
+    """
+    module = AnsibleModule(supports_check_mode=True, **connection_spec().merge(spec).to_kwargs())
+    if REQUESTS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
+    try:
+        result = work(module, Client(connection_of(module.params)))
+    except PartialFailure as exc:
+        module.fail_json(msg=exc.message, failure=exc.failure, **exc.result)
+    except CloudflareError as exc:
+        module.fail_json(msg=exc.message, failure=exc.failure)
+    except Exception as exc:  # pylint: disable=broad-exception-caught
+        error = internal_error(exc)
+        module.fail_json(msg=error.message, failure=error.failure)
+    module.exit_json(**result)
+
+
+def internal_error(exc: Exception) -> CloudflareError:
+    """An unforeseen exception as an error of ours: its type and place, never its text, which may hold a secret."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return CloudflareError(
+        f"internal error: {type(exc).__name__} in {place}; please report it", outcome_unknown=True
+    )
+
+
+# -- ipsec_tunnel ---------------------------------------------------------------------------------------------------
+
+
+def ensure_tunnel(module: AnsibleModule, client: Client) -> Result:
+    """The module ipsec_tunnel: fetch, plan, write (or ask the API to validate), normalise."""
+    params = module.params
+    _tunnel.check_options(params)
+    if params.get("psk") is not None:
+        check_psk(params["psk"], "psk", params["psk_charset"])
+    current = _tunnel.find(client.list_tunnels(), tunnel_id=params["id"], name=params["name"])
+    if params["state"] == "absent":
+        plan = _tunnel.plan_absent(current)
+    else:
+        if current is None and params["id"]:
+            raise InputError(f"no tunnel of the account has the id {params['id']!r}; leave id out to create a tunnel")
+        send_psk = params["psk"] is not None and (current is None or params["update_psk"] == "always")
+        plan = _tunnel.plan_present(current, params, force=send_psk and current is not None)
+        if send_psk and plan.body is not None:
+            plan.body["psk"] = params["psk"]
+    after = apply_plan(client, plan, validate_only=module.check_mode)
+    result: Result = {
+        "changed": plan.changed,
+        "action": plan.action,
+        "ipsec_tunnel": after,
+        "msg": f"tunnel {(after or plan.before or params)['name']!r}: {plan.action}",
+    }
+    if module._diff:
+        result["diff"] = _tunnel.diff(plan)
+    return result
+
+
+def apply_plan(client: Client, plan: _tunnel.Plan, *, validate_only: bool) -> dict[str, t.Any] | None:
+    """Carries a plan out, or has the API validate it. Returns the tunnel as it is, or would be, afterwards."""
+    if plan.action == "create":
+        tunnel = _create(client, plan.body or {}, validate_only)
+    elif plan.action == "update":
+        tunnel = client.update_tunnel(plan.tunnel_id or "", plan.body or {}, validate_only=validate_only)
+    elif plan.action == "delete":
+        client.delete_tunnel(plan.tunnel_id or "", validate_only=validate_only)
+        return None
+    else:
+        return plan.after
+    return plan.after if validate_only else _tunnel.view(tunnel)
+
+
+def _create(client: Client, body: dict[str, t.Any], validate_only: bool) -> dict[str, t.Any]:
+    """Creates a tunnel once. A lost answer is settled by looking for the name, which is unique and was free before."""
+    try:
+        return client.create_tunnel(body, validate_only=validate_only)
+    except CloudflareError as exc:
+        if not exc.outcome_unknown:
+            raise
+        try:
+            made = _tunnel.find(client.list_tunnels(), name=body["name"])
+        except CloudflareError:
+            raise exc from None
+        if made is None:
+            raise
+        return dict(made)
+
+
+# -- ipsec_tunnel_info ----------------------------------------------------------------------------------------------
+
+
+def tunnel_info(module: AnsibleModule, client: Client) -> Result:
+    """The module ipsec_tunnel_info: all tunnels, or those that ids, names or globs select."""
+    tunnels = client.list_tunnels()
+    chosen = tunnels if module.params["tunnels"] is None else _tunnel.select(tunnels, module.params["tunnels"])
+    return {"changed": False, "ipsec_tunnels": [_tunnel.view(x) for x in chosen], "msg": f"{len(chosen)} tunnels"}
+
+
+# -- ipsec_psk ------------------------------------------------------------------------------------------------------
+
+
+def ensure_psks(module: AnsibleModule, client: Client) -> Result:
+    """The module ipsec_psk. The action plugin gives every entry a PSK; it puts them back into the result, too,
+    because a returned value that equals a no_log option is destroyed."""
+    params = module.params
+    max_age = _psk.parse_age(params["max_age"])
+    if params["batch_size"] < 1:
+        raise InputError("batch_size must be 1 or more")
+    entries = _psk.resolve(params["psks"], client.list_tunnels(), params["psk_charset"])
+    now = time.time_ns()
+    pending, results = [], []
+    for entry in entries:
+        is_due, reason = _psk.due(
+            entry["baseline"],
+            applied_on=entry["applied_on"],
+            max_age=max_age,
+            rotate=params["state"] == "rotated",
+            now=now,
+        )
+        result = {"id": entry["id"], "name": entry["name"], "changed": False, "psk": None}
+        if is_due:
+            if entry["psk"] is None:
+                raise InputError(f"tunnel {entry['name']!r}: its PSK is missing; the module's action plugin makes it")
+            pending.append(entry)
+            result.update(_psk.outcome("planned", reason))
+        else:
+            result.update(_psk.outcome("unchanged", reason, applied_on=entry["baseline"]))
+        results.append(result)
+    mark_as_secret(psks_in(pending))
+    by_id = {result["id"]: result for result in results}
+    failure = None
+    for batch in _psk.batches(pending, params["batch_size"]):
+        if failure is not None:
+            outcomes = {x["id"]: _psk.outcome("unapplied", "not sent, because an earlier batch failed") for x in batch}
+        else:
+            outcomes, failure = _set_batch_safely(client, batch, validate_only=module.check_mode)
+        for tunnel_id, found in outcomes.items():
+            found["reason"] = found["reason"] or by_id[tunnel_id]["reason"]
+            by_id[tunnel_id].update(found, changed=found["status"] in ("planned", "applied", "in_doubt"))
+    bad = any(x["status"] in ("unapplied", "in_doubt") for x in results)
+    result = {
+        "changed": any(x["changed"] for x in results),
+        "results": results,
+        "msg": failure.message if failure else _psk.summary(results),
+    }
+    if failure is not None or bad:
+        raise PartialFailure(result.pop("msg"), result, failure)
+    return result
+
+
+def _set_batch_safely(
+    client: Client, batch: t.Sequence[_psk.Entry], *, validate_only: bool
+) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
+    """Sets one batch; even an unforeseen exception leaves a result for each entry of it."""
+    try:
+        return _set_batch(client, batch, validate_only=validate_only)
+    except Exception as exc:  # pylint: disable=broad-exception-caught
+        error = internal_error(exc)
+        return {x["id"]: _psk.outcome("in_doubt", error.message) for x in batch}, error
+
+
+def _set_batch(
+    client: Client, batch: t.Sequence[_psk.Entry], *, validate_only: bool
+) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
+    """Sets one batch. An unknown outcome is settled by sending the same keys again, then by last_generated_on."""
+    psks = {entry["id"]: entry["psk"] for entry in batch}
+    try:
+        answer = _send(client, psks, validate_only)
+    except CloudflareError as exc:
+        if not exc.outcome_unknown:
+            return {x["id"]: _psk.outcome("unapplied", exc.detail or exc.message) for x in batch}, exc
+        return _settle(client, batch, exc)
+    if validate_only:
+        refused = answer.unapplied
+        return {
+            k: _psk.outcome("unapplied", refused[k] or "no reason given")
+            if k in refused
+            else _psk.outcome("planned", None)
+            for k in psks
+        }, None
+    return {
+        x["id"]: _psk.classify(x, answer.applied, answer.unapplied, repeated=answer.repeated) for x in batch
+    }, None
+
+
+def _send(client: Client, psks: dict[str, str], validate_only: bool) -> PskAnswer:
+    """POST /psk, a second time with the same keys when the first answer was lost: that is safe, and mostly settles it."""
+    try:
+        return client.set_psks(psks, validate_only=validate_only)
+    except CloudflareError as exc:
+        if not exc.outcome_unknown:
+            raise
+    try:
+        answer = client.set_psks(psks, validate_only=validate_only)
+    except CloudflareError as exc:
+        exc.outcome_unknown = True  # a refusal of the second attempt says nothing of the first
+        raise
+    return PskAnswer(answer.applied, answer.unapplied, repeated=True)
+
+
+def _settle(
+    client: Client, batch: t.Sequence[_psk.Entry], lost: CloudflareError
+) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
+    """What the tunnels themselves tell after an answer was lost: a new time is the trace of our key, an old one
+    proves nothing, because a read may be stale."""
+    try:
+        reported = {x["id"]: _psk.generated_on(x) for x in client.list_tunnels()}
+    except CloudflareError:
+        reported = {}
+    outcomes = {}
+    for entry in batch:
+        now_reported = reported.get(entry["id"])
+        moved = now_reported is not None and not _psk.same_time(now_reported, entry["baseline"])
+        if moved:
+            outcomes[entry["id"]] = _psk.outcome(
+                "applied", "the answer was lost; the tunnel reports a new PSK", applied_on=now_reported
+            )
+        else:
+            outcomes[entry["id"]] = _psk.outcome("in_doubt", lost.detail or lost.message)
+    all_settled = all(x["status"] == "applied" for x in outcomes.values())
+    return outcomes, None if all_settled else lost

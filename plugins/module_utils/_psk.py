@@ -1,0 +1,195 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Which PSKs are due, and what an answer of POST /psk means: pure functions over plain dicts.
+
+ASSUMPTION PSK-TIME: psk_metadata.last_generated_on moves with every PSK that is set. Cloudflare shows no other trace
+of a PSK. Whether an unrelated update moves it, too, is not known; such a move is taken for a foreign change.
+ASSUMPTION PSK-BATCH: the API takes 1,000 PSKs in one call; no limit is published.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+import re
+import time
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import check_psk, redact
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import find
+
+BATCH_SIZE = 1000
+NANO = 1_000_000_000
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
+_AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+Entry = dict[str, t.Any]
+
+
+def parse_time(text: str | None) -> int | None:
+    """An RFC 3339 time as nanoseconds since 1970; None when there is none. The API shows up to nine decimals."""
+    match = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(x) for x in match.groups()[:6])
+    try:
+        datetime.date(year, month, day)
+    except ValueError:
+        return None
+    zone = match.group(8)
+    offset = 0 if zone in "Zz" else int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
+    seconds = calendar.timegm((year, month, day, hour, minute, second)) - (-offset if zone[0] == "-" else offset)
+    return seconds * NANO + int((match.group(7) or "0").ljust(9, "0"))
+
+
+def format_time(nanoseconds: int) -> str:
+    """Nanoseconds since 1970 as an RFC 3339 time in UTC, to the microsecond."""
+    seconds, rest = divmod(nanoseconds, NANO)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1000:06d}Z"
+
+
+def parse_age(age: t.Any, where: str = "max_age") -> int | None:
+    """An age in seconds out of a number of seconds or a text such as ``90d``, ``12h``, ``30m``; None stays None."""
+    if age is None or age == "":
+        return None
+    match = re.fullmatch(r"(\d+)([smhdw]?)", str(age).strip())
+    if match is None:
+        raise InputError(f"{where} must be a number of seconds, or a number with s, m, h, d or w, not {age!r}")
+    return int(match.group(1)) * _AGE_UNITS[match.group(2) or "s"]
+
+
+def generated_on(tunnel: Mapping[str, t.Any]) -> str | None:
+    """When the tunnel's PSK was set, as the API shows it; None when it has no PSK."""
+    return (tunnel.get("psk_metadata") or {}).get("last_generated_on") or None
+
+
+def same_time(one: str | None, other: str | None) -> bool:
+    """Whether two times of the API are one moment, however they are written."""
+    return one == other or (parse_time(one) is not None and parse_time(one) == parse_time(other))
+
+
+def due(
+    reported: str | None, *, applied_on: str | None, max_age: int | None, rotate: bool, now: int
+) -> tuple[bool, str]:
+    """Whether a PSK must be set now, and why (not).
+
+    ``reported`` is the tunnel's last_generated_on, ``applied_on`` the time at which the user's PSK was applied,
+    ``max_age`` in seconds, ``now`` in nanoseconds since 1970. The first of the three rules that is given decides.
+    """
+    if applied_on:
+        if same_time(reported, applied_on):
+            return False, f"the PSK applied on {applied_on} is in place"
+        return True, f"the tunnel reports a PSK of {reported or 'no time'}, not of {applied_on}"
+    if reported is None:
+        return True, "the tunnel has no PSK"
+    if max_age is not None:
+        made = parse_time(reported)
+        if made is None:
+            return True, f"the age of the PSK can't be told from {reported!r}"
+        if now - made > max_age * NANO:
+            return True, f"the PSK of {reported} is older than {max_age} s"
+        return False, f"the PSK of {reported} is not older than {max_age} s"
+    if rotate:
+        return True, "rotation was asked for"
+    return False, f"the tunnel has a PSK of {reported}"
+
+
+def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str, t.Any]], charset: str) -> list[Entry]:
+    """The user's entries with the tunnels they name: ``{id, name, baseline, psk, applied_on}`` in the same order.
+
+    Raises InputError naming the entry: unknown or ambiguous tunnel, id and name of different tunnels, a tunnel given
+    twice, a PSK that a device could mangle, one PSK for several tunnels.
+    """
+    by_id = {x["id"]: x for x in tunnels}
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
+    keys: dict[str, str] = {}
+    for index, item in enumerate(wanted):
+        named = item.get("name") or item.get("id")
+        where = f"psks[{index}] ({named})"
+        if not named:
+            raise InputError(f"psks[{index}]: id or name is missing")
+        tunnel = by_id.get(item["id"]) if item.get("id") else find(tunnels, name=item["name"])
+        if tunnel is None:
+            raise InputError(f"{where}: no tunnel of the account has this {'id' if item.get('id') else 'name'}")
+        if item.get("name") and tunnel.get("name") != item["name"]:
+            raise InputError(f"{where}: the tunnel with this id is named {tunnel.get('name')!r}")
+        if tunnel["id"] in seen:
+            raise InputError(f"{where}: this tunnel was given as psks[{seen[tunnel['id']]}] already")
+        seen[tunnel["id"]] = index
+        psk = item.get("psk")
+        if psk is not None:
+            check_psk(psk, where, charset)
+            if psk in keys:
+                raise InputError(f"{where}: the same PSK was given for {keys[psk]}; each tunnel needs its own")
+            keys[psk] = tunnel.get("name") or tunnel["id"]
+        entries.append(
+            {
+                "id": tunnel["id"],
+                "name": tunnel.get("name"),
+                "baseline": generated_on(tunnel),
+                "psk": psk,
+                "applied_on": item.get("applied_on"),
+            }
+        )
+    return entries
+
+
+def classify(
+    entry: Mapping[str, t.Any],
+    applied: Mapping[str, Mapping[str, t.Any]],
+    unapplied: Mapping[str, str | None],
+    *,
+    repeated: bool,
+) -> Entry:
+    """What an answer of POST /psk says of one entry: ``{status, applied_on, ipsec_id, reason}``.
+
+    ``repeated``: an earlier attempt of the call may have been carried out, so a refusal proves nothing.
+    """
+    tunnel_id, psk = entry["id"], entry["psk"]
+    if tunnel_id in applied:
+        done = applied[tunnel_id]
+        applied_on = generated_on(done)
+        if done.get("psk") not in (None, psk):
+            return outcome("in_doubt", "the API confirms another PSK than the one that was sent", applied_on=applied_on)
+        if applied_on is None:
+            return outcome("applied", "the API does not say when", ipsec_id=done.get("ipsec_id"))
+        return outcome("applied", None, applied_on=applied_on, ipsec_id=done.get("ipsec_id"))
+    if tunnel_id in unapplied:
+        reason = redact(unapplied[tunnel_id] or "no reason given", [psk])
+        if repeated:
+            return outcome("in_doubt", f"refused ({reason}), but an earlier attempt may have been carried out")
+        return outcome("unapplied", reason)
+    return outcome("in_doubt", "the answer does not mention this tunnel")
+
+
+def outcome(
+    status: str, reason: str | None, *, applied_on: str | None = None, ipsec_id: str | None = None
+) -> Entry:
+    """The fields of a result that depend on what the API said."""
+    return {"status": status, "reason": reason, "applied_on": applied_on, "ipsec_id": ipsec_id}
+
+
+def batches(entries: Sequence[Entry], size: int) -> list[Sequence[Entry]]:
+    """``entries`` cut into runs of at most ``size``."""
+    return [entries[start : start + size] for start in range(0, len(entries), size)]
+
+
+def summary(results: Sequence[Mapping[str, t.Any]]) -> str:
+    """One line for ``msg``: how many of each status, and the first entries that need a look."""
+    counts: dict[str, int] = {}
+    for result in results:
+        counts[result["status"]] = counts.get(result["status"], 0) + 1
+    line = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing to do"
+    bad = [x for x in results if x["status"] in ("unapplied", "in_doubt")]
+    if bad:
+        named = "; ".join(f"{x['name'] or x['id']} {x['status']}: {x['reason']}" for x in bad[:5])
+        line += f" ({named}{f'; and {len(bad) - 5} more' if len(bad) > 5 else ''})"
+    return line

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Who holds a lease, and whether that process still lives.
+
+An owner is ``host/boot/pid namespace/pid/start time``: a run that was killed is told from one that goes on wherever
+both saw the same process table. Anywhere else only the lease's end tells.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def this_run() -> str | None:
+    """The owner that stands for this ansible-playbook process: action plugins run in forks of it.
+
+    None if that process has ended, so that this one was left behind and must not begin anything.
+    """
+    parent = os.getppid()
+    try:
+        if os.readlink(f"/proc/{parent}/exe") != os.readlink("/proc/self/exe"):
+            return None
+    except OSError:
+        pass  # no /proc, or not ours to read: then there is no telling
+    return _owner(parent)
+
+
+def is_dead(owner: str) -> bool:
+    """True only if the owner's process is known to be gone."""
+    parts = owner.split("/")
+    if len(parts) != 5 or parts[:3] != _machine() or not parts[3].isdigit() or not all(parts[:4]):
+        return False
+    return _start_time(int(parts[3])) != parts[4]
+
+
+def _owner(pid: int) -> str:
+    return "/".join([*_machine(), str(pid), _start_time(pid)])
+
+
+def _machine() -> list[str]:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return [platform.node(), "", ""]
+    return [platform.node(), boot, namespace]
+
+
+def _start_time(pid: int) -> str:
+    """In clock ticks since the boot; empty when there is no such process, or it is a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]

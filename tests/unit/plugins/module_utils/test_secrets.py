@@ -1,0 +1,105 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PSKs: what is made, what is accepted, and how they are kept out of texts."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
+    check_psk,
+    generate_psk,
+    psks_in,
+    redact,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+GOOD = "Zk3VtYq0sWn8RbX2mLd7"
+
+
+def test_a_generated_psk_has_48_letters_and_digits_and_begins_with_a_letter() -> None:
+    made = [generate_psk() for _number in range(500)]
+    assert {len(psk) for psk in made} == {48}
+    assert set("".join(made)) <= set(string.ascii_letters + string.digits)
+    assert all(psk[0] in string.ascii_letters for psk in made)
+
+
+def test_generated_psks_differ() -> None:
+    assert len({generate_psk() for _number in range(1000)}) == 1000
+
+
+@given(st.integers(min_value=20, max_value=64))
+def test_what_is_generated_is_accepted(length: int) -> None:
+    psk = generate_psk(length)
+    assert len(psk) == length
+    check_psk(psk, "psk")
+
+
+@pytest.mark.parametrize(
+    ("psk", "why"),
+    [
+        (GOOD[:-1], "has 19 characters; 20 to 64"),
+        ("", "has 0 characters; 20 to 64"),
+        (GOOD * 4, "has 80 characters; 20 to 64"),
+        (GOOD + "?", r"mangle: \?"),
+        (GOOD + '"', 'mangle: "'),
+        (GOOD + " x", "mangle: blank"),
+        (GOOD + "$!#", r"mangle: ! # \$"),
+        (GOOD + "\\", "mangle"),
+        (GOOD + "\n", "not printable ASCII"),
+        (GOOD + "\0", "not printable ASCII"),
+        (GOOD + "ü", "not printable ASCII"),
+        ("0x" + GOOD, "starts with 0"),
+        ("0s" + GOOD, "starts with 0"),
+        ("abcabcabcabcabcabcabcabc", "fewer than 8 different"),
+    ],
+)
+def test_a_psk_that_a_device_would_mangle_is_refused_without_showing_it(psk: str, why: str) -> None:
+    with pytest.raises(InputError, match=why) as caught:
+        check_psk(psk, "psks[3] (berlin-1)")
+    assert str(caught.value).startswith("psks[3] (berlin-1): ")
+    assert not psk or psk not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("psk", [GOOD + "?", GOOD + " x", "0x" + GOOD, "aaaaaaaa", GOOD * 6])
+def test_charset_any_accepts_what_is_printable_and_not_too_short(psk: str) -> None:
+    check_psk(psk, "psk", "any")
+
+
+@pytest.mark.parametrize("psk", ["aaaaaaa", "a" * 129, GOOD + "\t", GOOD + "é"])
+def test_charset_any_still_has_its_limits(psk: str) -> None:
+    with pytest.raises(InputError):
+        check_psk(psk, "psk", "any")
+
+
+@given(st.text(max_size=70), st.sampled_from(["safe", "any"]))
+def test_no_refusal_shows_the_psk(psk: str, charset: str) -> None:
+    try:
+        check_psk(psk, "here", charset)
+    except InputError as exc:
+        assert len(psk) < 8 or psk not in str(exc)
+        assert "\n" not in str(exc)
+
+
+def test_a_longer_secret_is_redacted_before_one_that_it_contains() -> None:
+    assert redact("key abcdef-long", ["abcdef", "abcdef-long"]) == "key ********"
+
+
+@given(st.lists(st.text(alphabet="abcXYZ019", min_size=8), max_size=5), st.text())
+def test_no_secret_is_left_after_redaction(values: list[str], text: str) -> None:
+    told = redact(text.join(["", *values, ""]), values)
+    assert not any(value in told for value in values)
+
+
+def test_empty_values_redact_nothing() -> None:
+    assert redact("text", ["", "x"]) == "te********t"
+    assert redact("text", [""]) == "text"
+
+
+def test_psks_in_skips_what_has_none() -> None:
+    assert psks_in([{"psk": "a"}, {"psk": None}, {}, {"psk": ""}]) == ["a"]
