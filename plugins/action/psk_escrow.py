@@ -11,16 +11,11 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.parsing.vault import VaultLib, get_file_vault_secret
 from ansible.plugins.action import ActionBase
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import internal_error
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_backend
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
-    Backend,
-    EscrowError,
-    NoEscrow,
-)
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_file import FileEscrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import is_dead, this_run
 
@@ -76,8 +71,9 @@ class ActionModule(ActionBase):
             until=now + arguments["lease"],
             is_dead=is_dead,
         )
-        account_id = arguments["account_id"] or os.environ.get("CLOUDFLARE_ACCOUNT_ID") or ""
-        backend = self._backend(arguments["escrow"], account_id)
+        backend = make_backend(
+            arguments["escrow"], arguments["account_id"], self._loader._vault.secrets, os.environ, self._loader
+        )
         escrow = Escrow(backend, claim, dry=self._task.check_mode)
         operation, tunnels = arguments["operation"], arguments["tunnels"]
         if operation == "open":
@@ -88,39 +84,11 @@ class ActionModule(ActionBase):
         if operation == "prepare":
             return escrow.prepare(tunnels, force=arguments["force"])
         if operation == "record":
-            return escrow.record(tunnels, arguments["results"], arguments["failure"], promote=arguments["promote"], release=arguments["release"])
+            return escrow.record(
+                tunnels,
+                arguments["results"],
+                arguments["failure"],
+                promote=arguments["promote"],
+                release=arguments["release"],
+            )
         return t.cast("dict[str, t.Any]", getattr(escrow, operation)(tunnels))
-
-    def _backend(self, options: dict[str, t.Any], account_id: str) -> Backend:
-        name = options.get("backend")
-        if name == "none":
-            return NoEscrow()
-        if name == "file":
-            return self._file(options, account_id)
-        raise EscrowError(f"escrow.backend must be file, vault_kv2 or none, not {name!r}")
-
-    def _file(self, options: dict[str, t.Any], account_id: str) -> FileEscrow:
-        path = options.get("path")
-        if not path:
-            raise EscrowError("escrow.path is missing: say in which file the PSKs are kept")
-        if (os.environ.get("AWX_HOST") or os.environ.get("JOB_ID")) and not options.get("persistent"):
-            raise EscrowError(
-                "this runs on AWX, where a job's disk is gone after the job: use the backend vault_kv2, or say"
-                " persistent: true if escrow.path is on a mounted volume"
-            )
-        if not account_id:
-            raise EscrowError("account_id is missing: set it, or CLOUDFLARE_ACCOUNT_ID in the environment")
-        secrets = list(self._loader._vault.secrets or [])
-        vault_id, password_file = options.get("vault_id"), options.get("vault_password_file")
-        if password_file:
-            secret = get_file_vault_secret(filename=os.path.expanduser(password_file), loader=self._loader)
-            secret.load()
-            secrets = [(vault_id or "default", secret)]
-        elif vault_id:
-            secrets = [x for x in secrets if x[0] == vault_id]
-        if not secrets:
-            raise EscrowError(
-                "there is no vault secret to encrypt the escrow with: run with --vault-password-file or --vault-id,"
-                " or set escrow.vault_password_file"
-            )
-        return FileEscrow(path, account_id, VaultLib(secrets), vault_id)

@@ -18,7 +18,7 @@ options:
     elements: dict
     required: true
   evidence:
-    description: What each host reported, by host, each C({wave, done, reason, failed}).
+    description: What each host reported, by host, each C({wave, done, finished, reason, failed}).
     type: dict
     required: true
   token:

@@ -332,9 +332,7 @@ def confirm(record: Record, claim: Claim, *, seen: bool) -> Record:
         "confirmed": seen,
         "confirmed_on": when if seen else None,
     }
-    record.update(
-        state=IDLE, pending=None, rollback=None, lease=None, reason=None, generation=record["generation"] + 1
-    )
+    record.update(state=IDLE, pending=None, rollback=None, lease=None, reason=None, generation=record["generation"] + 1)
     return _note(record, "confirmed" if seen else "promoted unconfirmed", claim)
 
 

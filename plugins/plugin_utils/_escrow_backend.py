@@ -12,7 +12,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-
 CHANGED_MEANWHILE = "another run has changed its record meanwhile"
 
 

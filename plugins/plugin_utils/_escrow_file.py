@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import stat
@@ -27,7 +28,12 @@ from pathlib import Path
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.parsing.vault import VaultLib
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError, Stored
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
+    CHANGED_MEANWHILE,
+    EscrowError,
+    Stored,
+)
 
 FORMAT = 1
 LOCK_TIMEOUT = 60.0
@@ -39,11 +45,20 @@ class FileEscrow:
 
     keeps = True
 
-    def __init__(self, path: str, account_id: str, vault: VaultLib, vault_id: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        account_id: str,
+        vault: VaultLib,
+        vault_id: str | None = None,
+        lock_timeout: float = LOCK_TIMEOUT,
+    ) -> None:
         self._path = Path(path).expanduser()
         self._account_id = account_id
         self._vault = vault
         self._vault_id = vault_id
+        self._secret: t.Any = None
+        self._lock_timeout = lock_timeout
         self._loaded: tuple[tuple[int, int, int], dict[str, t.Any]] | None = None
 
     def load(self, ids: Sequence[str] | None = None) -> dict[str, Stored]:
@@ -63,7 +78,7 @@ class FileEscrow:
             for tunnel_id, (record, version) in changes.items():
                 present = records.get(tunnel_id)
                 if (present["revision"] if present else 0) != version:
-                    conflicts[tunnel_id] = "another run has changed its record meanwhile"
+                    conflicts[tunnel_id] = CHANGED_MEANWHILE
                     continue
                 records[tunnel_id] = {**record, "revision": version + 1}
             if len(conflicts) < len(changes):
@@ -77,6 +92,7 @@ class FileEscrow:
             self._read()
             probe = self._temporary()
             try:
+                self._remove_leftovers()
                 os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 os.unlink(probe)
             except OSError as exc:
@@ -92,7 +108,9 @@ class FileEscrow:
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise EscrowError(f"the escrow {self._path} lies in a folder that everybody may write to; choose another")
         if self._path.is_symlink():
-            raise EscrowError(f"the escrow {self._path} is a symbolic link, which a write would replace; give its target")
+            raise EscrowError(
+                f"the escrow {self._path} is a symbolic link, which a write would replace; give its target"
+            )
 
     def _read(self) -> dict[str, t.Any]:
         try:
@@ -109,34 +127,56 @@ class FileEscrow:
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._loaded and self._loaded[0] == stamp:
                 return self._loaded[1]
-            content = file.read()
+            try:
+                content = file.read()
+            except OSError as exc:
+                raise self._error("cannot be read", exc) from None
         records = self._parse(content)
         self._loaded = (stamp, records)
         return records
 
     def _parse(self, content: bytes) -> dict[str, t.Any]:
         if not content.startswith(b"$ANSIBLE_VAULT;"):
-            raise EscrowError(f"the escrow {self._path} is not encrypted by ansible-vault; it was not written by this role")
+            raise EscrowError(
+                f"the escrow {self._path} is not encrypted by ansible-vault; it was not written by this role"
+            )
         try:
-            text = to_text(self._vault.decrypt(content))
-        except AnsibleError:
+            plain, vault_id, secret = self._vault.decrypt_and_get_vault_id(content)
+            text = to_text(plain, errors="surrogate_or_strict")
+        except (AnsibleError, UnicodeError):
             raise EscrowError(f"the escrow {self._path} can't be opened with the vault secret of this run") from None
         try:
             document = json.loads(text)
         except ValueError:
             document = _parse_yaml(text, self._path)
-        if not isinstance(document, dict) or document.get("version") != FORMAT or not isinstance(
-            document.get("tunnels"), dict
+        if (
+            not isinstance(document, dict)
+            or document.get("version") != FORMAT
+            or not isinstance(document.get("tunnels"), dict)
         ):
             raise EscrowError(f"the escrow {self._path} has a format that this version of the collection does not know")
         if document.get("account_id") != self._account_id:
             raise EscrowError(f"the escrow {self._path} belongs to account {document.get('account_id')!r}")
-        return t.cast("dict[str, t.Any]", document["tunnels"])
+        # What opened the file encrypts it again, whichever secret of several the run happens to have as its first.
+        self._secret = secret
+        if self._vault_id is None and content.startswith(b"$ANSIBLE_VAULT;1.2;"):
+            self._vault_id = vault_id
+        return {i: self._record(i, record) for i, record in document["tunnels"].items()}
+
+    def _record(self, tunnel_id: t.Any, record: t.Any) -> dict[str, t.Any]:
+        if not isinstance(tunnel_id, str):
+            raise EscrowError(f"the escrow {self._path}: the tunnel id {tunnel_id} is not text: put it into quotes")
+        try:
+            return complete(record)
+        except ValueError as exc:
+            raise EscrowError(
+                f"the escrow {self._path}: the record of tunnel {tunnel_id} can't be used: {exc}"
+            ) from None
 
     def _write(self, records: Mapping[str, t.Any]) -> None:
         lines = ",\n".join(f"{json.dumps(i)}: {json.dumps(record)}" for i, record in records.items())
         head = f'{{"version": {FORMAT}, "account_id": {json.dumps(self._account_id)}, "tunnels": {{\n'
-        content = self._vault.encrypt(head + lines + "\n}}\n", vault_id=self._vault_id)
+        content = self._vault.encrypt(head + lines + "\n}}\n", secret=self._secret, vault_id=self._vault_id)
         temporary = self._temporary()
         try:
             self._remove_leftovers()
@@ -165,7 +205,7 @@ class FileEscrow:
 
     def _remove_leftovers(self) -> None:
         """What killed runs left: encrypted, but of no use. The lock is held, so nobody is writing them."""
-        for leftover in self._path.parent.glob(f".{self._path.name}.*.tmp"):
+        for leftover in self._path.parent.glob(f".{glob.escape(self._path.name)}.*.tmp"):
             leftover.unlink()
 
     @contextlib.contextmanager
@@ -176,7 +216,7 @@ class FileEscrow:
         except OSError as exc:
             raise self._error(f"its lock {lock.name} cannot be opened", exc) from None
         try:
-            deadline = time.monotonic() + LOCK_TIMEOUT
+            deadline = time.monotonic() + self._lock_timeout
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +224,7 @@ class FileEscrow:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise EscrowError(
-                            f"the escrow {self._path} has been locked by another process for {LOCK_TIMEOUT:g} s"
+                            f"the escrow {self._path} has been locked by another process for {self._lock_timeout:g} s"
                         ) from None
                     time.sleep(LOCK_POLL)
             yield
@@ -199,7 +239,15 @@ def _parse_yaml(text: str, path: Path) -> t.Any:
     """For a file that somebody edited by hand."""
     import yaml  # pylint: disable=import-outside-toplevel
 
+    class _TextLoader(yaml.SafeLoader):
+        """Leaves times as the texts they are in a record."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [x for x in resolvers if x[0] != "tag:yaml.org,2002:timestamp"]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - a safe loader, but for times
     except yaml.YAMLError:
         raise EscrowError(f"the escrow {path} holds no valid YAML") from None

@@ -28,7 +28,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backen
 
 Entry = dict[str, t.Any]
 Result = dict[str, t.Any]
-Moves = dict[str, tuple[Record, int]]
+
+NAMES_SHOWN = 5
 
 _STATUS = {
     _escrow.IDLE: "confirmed",
@@ -99,7 +100,7 @@ class Escrow:
                 refused.append(_refusal(entry, "stuck", record["reason"]))
                 continue
             psk = _escrow.psk_to_send(record)
-            ready.append({**_named(entry), "sends": psk is not None})
+            ready.append({**_named(entry), "sends": psk is not None, "rotation_id": record["pending"]["rotation_id"]})
             if psk is not None:
                 psks.append({"id": entry["id"], "psk": None if self.dry else psk})
         return {"changed": bool(moved), "tunnels": ready, "psks": psks, "refused": refused}
@@ -119,6 +120,7 @@ class Escrow:
         run will take the device step.
         """
         said = {x["id"]: x for x in results}
+        late: set[str] = set()
 
         def go_on(record: Record) -> Record:
             if promote:
@@ -128,6 +130,10 @@ class Escrow:
         def move(record: Record, entry: Entry) -> Record:
             found = said.get(entry["id"]) or {}
             if entry["sends"] and found.get("status") == "applied":
+                if not _escrow.holds(record, self.claim):
+                    record = _escrow.applied_late(record, found.get("psk"), found["applied_on"], self.claim)
+                    late.add(entry["id"])
+                    return record
                 record = _escrow.applied(record, found["applied_on"], self.claim, found.get("ipsec_id"))
                 return go_on(record)
             if not entry["sends"]:
@@ -149,6 +155,9 @@ class Escrow:
         for entry in tunnels:
             record = moved.get(entry["id"])
             if record is None:
+                continue
+            if entry["id"] in late:
+                refused.append(_refusal(entry, "skipped", "another run has taken it over"))
                 continue
             status = _STATUS[record["state"]]
             if record["state"] == _escrow.IDLE:
@@ -173,7 +182,7 @@ class Escrow:
                 return "rolled_back"
             return "confirmed" if entry.get("seen") else "promoted"
 
-        return self._simple(tunnels, move, status_of)
+        return self._simple(tunnels, move, status_of, unkept=lambda entry: "promoted")
 
     def roll_back(self, tunnels: Sequence[Entry]) -> Result:
         """Turns tunnels back. Returns ``psks`` to send; a tunnel without an earlier PSK stays applied, and says so."""
@@ -184,7 +193,9 @@ class Escrow:
             except Refused as exc:
                 return _escrow.release(record, f"{entry.get('reason')}; {exc}", self.claim)
 
-        result = self._simple(tunnels, move, lambda record, entry: _STATUS[record["state"]])
+        result = self._simple(
+            tunnels, move, lambda record, entry: _STATUS[record["state"]], unkept=lambda entry: "applied"
+        )
         loaded = self.backend.load([x["id"] for x in result["tunnels"] if x["status"] == "rolling_back"])
         result["psks"] = []
         for entry in result["tunnels"]:
@@ -204,7 +215,9 @@ class Escrow:
             waits = record["state"] == _escrow.APPLIED and not entry.get("reason")
             return "waiting" if waits else _STATUS[record["state"]]
 
-        return self._simple(tunnels, move, status_of)
+        return self._simple(
+            tunnels, move, status_of, unkept=lambda entry: "applied" if entry.get("reason") else "waiting"
+        )
 
     def stick(self, tunnels: Sequence[Entry]) -> Result:
         """Marks tunnels that a person has to look at."""
@@ -212,17 +225,19 @@ class Escrow:
         def move(record: Record, entry: Entry) -> Record:
             return _escrow.stick(record, entry["reason"], self.claim)
 
-        return self._simple(tunnels, move, lambda record, entry: "stuck")
+        return self._simple(tunnels, move, lambda record, entry: "stuck", unkept=lambda entry: "stuck")
 
     def _simple(
         self,
         tunnels: Sequence[Entry],
         move: Callable[[Record, Entry], Record],
         status_of: Callable[[Record, Entry], str],
+        unkept: Callable[[Entry], str],
     ) -> Result:
+        """``unkept`` gives the status where no record is kept."""
         if self.dry or not self.backend.keeps:
-            status = "planned" if self.dry else "promoted"
-            return {"changed": self.dry, "tunnels": [{**x, "status": status} for x in tunnels], "refused": []}
+            done = [{**x, "status": "planned" if self.dry else unkept(x)} for x in tunnels]
+            return {"changed": self.dry, "tunnels": done, "refused": []}
         moved, refused = self._move(tunnels, move)
         done = [_outcome(x, status_of(moved[x["id"]], x), moved[x["id"]]) for x in tunnels if x["id"] in moved]
         return {"changed": bool(moved), "tunnels": done, "refused": refused}
@@ -241,6 +256,7 @@ class Escrow:
                 continue
             record, version = loaded[entry["id"]]
             try:
+                _check_rotation(record, entry)
                 after = move(record, entry)
             except Refused as exc:
                 refused.append(_refusal(entry, "skipped", str(exc)))
@@ -255,17 +271,38 @@ class Escrow:
         return {**unchanged, **kept}, refused
 
     def _store(self, changes: Mapping[str, Stored]) -> dict[str, str]:
-        """Stores, then reads back and compares: what is not there afterwards was not stored."""
+        """Stores, then reads back and compares: what is not there afterwards was not stored.
+
+        A later version is another run's, which went on from ours.
+        """
         if self.dry or not changes or not self.backend.keeps:
             return {}
-        conflicts = self.backend.store(changes)
-        written = [i for i in changes if i not in conflicts]
-        back = self.backend.load(written)
+        try:
+            conflicts = self.backend.store(changes)
+            written = [i for i in changes if i not in conflicts]
+            back = self.backend.load(written)
+        except EscrowError as exc:
+            names = [change.record["name"] or i for i, change in changes.items()]
+            more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+            raise EscrowError(
+                f"{exc}; it is not known if this was written for {', '.join(names[:NAMES_SHOWN])}{more}: run again,"
+                " nothing is lost"
+            ) from None
         for tunnel_id in written:
-            record = back[tunnel_id].record if tunnel_id in back else None
-            if record is None or {**record, "revision": None} != {**changes[tunnel_id].record, "revision": None}:
+            record, version = back.get(tunnel_id, Stored({}, 0))
+            stored = changes[tunnel_id]
+            ours = version == stored.version + 1 and _escrow.same_content(record, stored.record)
+            if not ours and version <= stored.version + 1:
                 raise EscrowError(f"the escrow gives back another record of tunnel {tunnel_id} than was stored")
         return conflicts
+
+
+def _check_rotation(record: Record, entry: Entry) -> None:
+    """An entry that names its rotation is about that one, and no other that began since."""
+    wanted = entry.get("rotation_id")
+    pending = record["pending"]
+    if wanted and pending and pending["rotation_id"] != wanted:
+        raise Refused("another rotation of it has begun meanwhile")
 
 
 def _named(entry: Entry) -> Entry:
@@ -285,6 +322,7 @@ def _outcome(entry: Entry, status: str, record: Record, recorded_at: float | Non
         "confirmed_on": shown["confirmed_on"],
         "generation": record["generation"],
         "ipsec_id": record["ipsec_id"],
+        "rotation_id": shown["rotation_id"],
     }
 
 
@@ -292,9 +330,7 @@ def _refusal(entry: Entry, status: str, reason: str) -> Entry:
     return {**_named(entry), "status": status, "reason": reason}
 
 
-def _unkept(
-    entry: Entry, found: Mapping[str, t.Any], failure: str | None, promote: bool, recorded_at: float
-) -> Entry:
+def _unkept(entry: Entry, found: Mapping[str, t.Any], failure: str | None, promote: bool, recorded_at: float) -> Entry:
     """The outcome where nothing is written, in a check run or without an escrow: what the API said is all there is."""
     status = found.get("status", "in_doubt" if entry["sends"] else "planned")
     return {
@@ -308,4 +344,5 @@ def _unkept(
         "confirmed_on": None,
         "generation": None,
         "ipsec_id": found.get("ipsec_id"),
+        "rotation_id": entry.get("rotation_id"),
     }

@@ -37,11 +37,12 @@ def is_dead(owner: str) -> bool:
     parts = owner.split("/")
     if len(parts) != 5 or parts[:3] != _machine() or not parts[3].isdigit() or not all(parts[:4]):
         return False
-    return _start_time(int(parts[3])) != parts[4]
+    start, pid = _start_time(int(parts[3])), int(parts[3])
+    return start != parts[4] if start is not None else not _exists(pid)
 
 
 def _owner(pid: int) -> str:
-    return "/".join([*_machine(), str(pid), _start_time(pid)])
+    return "/".join([*_machine(), str(pid), _start_time(pid) or ""])
 
 
 def _machine() -> list[str]:
@@ -53,11 +54,22 @@ def _machine() -> list[str]:
     return [platform.node(), boot, namespace]
 
 
-def _start_time(pid: int) -> str:
-    """In clock ticks since the boot; empty when there is no such process, or it is a zombie."""
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, be it one that /proc hides from this user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _start_time(pid: int) -> str | None:
+    """In clock ticks since the boot; empty for a zombie, None if /proc shows no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return None
     fields = text.rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]

@@ -245,8 +245,8 @@ def verdicts(
 ) -> dict[str, list[Entry]]:
     """Which applied tunnels of a wave are ``done`` and which have ``failed``, by positive evidence only.
 
-    ``evidence`` maps hosts to what they reported: ``{wave, done, on, reason, failed}``, with ``on`` in seconds since
-    1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: a new IKE_AUTH was seen, so say the hooks.
+    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``, with ``finished`` in seconds
+    since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: a new IKE_AUTH was seen, so say the hooks.
     """
     done, failed = [], []
     for entry in applied:
@@ -260,7 +260,7 @@ def verdicts(
         elif not said.get("done"):
             reason = said.get("reason") or "its device tasks failed"
         if reason is None:
-            exposure = round(float(said["on"]) - entry["recorded_at"], 3)
+            exposure = round(float(said["finished"]) - entry["recorded_at"], 3)
             done.append({**kept, "seen": verified, "exposure_seconds": exposure})
         else:
             failed.append({**kept, "reason": reason})

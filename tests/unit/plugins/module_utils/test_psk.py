@@ -1,0 +1,251 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which PSKs are due, and what an answer of POST /psk means."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+
+GOOD = "Zk3VtYq0sWn8RbX2mLd7"
+NOW = 1_800_000_000 * _psk.NANO
+OLD, OLD_IN_ANOTHER_ZONE = "2026-06-14T05:20:00.123456789Z", "2026-06-14T07:20:00.123456789+02:00"
+
+
+def days_ago(days: float) -> str:
+    return _psk.format_time(NOW - int(days * 86400) * _psk.NANO)
+
+
+# -- times ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.datetimes(min_value=datetime.datetime(1970, 1, 1), max_value=datetime.datetime(2200, 1, 1)))
+def test_a_time_that_was_written_is_read_as_it_was(moment: datetime.datetime) -> None:
+    since = moment - datetime.datetime(1970, 1, 1)
+    nanoseconds = (since.days * 86400 + since.seconds) * _psk.NANO + since.microseconds * 1000
+    assert _psk.parse_time(_psk.format_time(nanoseconds)) == nanoseconds
+    assert _psk.parse_time(moment.isoformat() + "Z") == nanoseconds
+
+
+@given(st.text(alphabet="0123456789-:.TZ+ ", max_size=40))
+def test_no_text_breaks_the_reading_of_times(text: str) -> None:
+    assert isinstance(_psk.parse_time(text), int | None)
+
+
+@given(
+    st.tuples(*[st.integers(0, 99)] * 5),
+    st.integers(0, 9999),
+)
+def test_no_number_breaks_the_reading_of_times(parts: tuple[int, ...], year: int) -> None:
+    month, day, hour, minute, second = parts
+    text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}Z"
+    assert isinstance(_psk.parse_time(text), int | None)
+
+
+def test_nine_decimals_are_kept_and_further_ones_cut() -> None:
+    start = _psk.parse_time("2026-06-14T05:20:00Z")
+    assert start is not None
+    assert _psk.parse_time("2026-06-14T05:20:00.000000001Z") == start + 1
+    assert _psk.parse_time("2026-06-14T05:20:00.0000000019Z") == start + 1
+    assert _psk.parse_time("2026-06-14T05:20:00.5Z") == start + 500_000_000
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "yesterday", "2026-06-14", "2026-06-14T05:20:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z"]
+)
+def test_what_is_no_time_is_none(text: str | None) -> None:
+    assert _psk.parse_time(text) is None
+
+
+def test_zones_are_taken_into_account() -> None:
+    assert _psk.same_time(OLD, OLD_IN_ANOTHER_ZONE)
+    assert _psk.same_time("2026-06-14T00:00:00-03:30", "2026-06-14T03:30:00z")
+
+
+@pytest.mark.parametrize(("one", "other"), [(None, OLD), (OLD, None), ("a", "b"), (OLD, "2026-06-14T05:20:00.123Z")])
+def test_other_times_are_not_the_same(one: str | None, other: str | None) -> None:
+    assert not _psk.same_time(one, other)
+
+
+def test_texts_that_are_no_times_are_the_same_when_they_are_equal() -> None:
+    assert _psk.same_time("a time of next year's format", "a time of next year's format")
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [(None, None), ("", None), ("0", 0), (90, 90), ("90s", 90), ("5m", 300), ("12h", 43200), ("90d", 7776000), ("2w", 1209600)],
+)
+def test_ages_are_read(age: Any, seconds: int | None) -> None:
+    assert _psk.parse_age(age) == seconds
+
+
+@pytest.mark.parametrize("age", ["-1", "1.5h", "90 days", "d", "1y", "90D"])
+def test_an_age_that_is_none_is_refused_by_its_option(age: str) -> None:
+    with pytest.raises(InputError, match="^max_age must be a number of seconds"):
+        _psk.parse_age(age)
+
+
+# -- due ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reported", "applied_on", "max_age", "rotate", "expected"),
+    [
+        # With applied_on, it alone decides.
+        (OLD, OLD, None, False, False),
+        (OLD, OLD_IN_ANOTHER_ZONE, 1, True, False),
+        (OLD, days_ago(1), None, False, True),
+        (None, OLD, None, False, True),
+        # No PSK is always due.
+        (None, None, None, False, True),
+        (None, None, 3600, False, True),
+        (None, "", None, False, True),
+        # Then the age decides.
+        (days_ago(10), None, 11 * 86400, False, False),
+        (days_ago(10), None, 11 * 86400, True, False),
+        (days_ago(10), None, 9 * 86400, False, True),
+        (days_ago(10), None, 10 * 86400, False, False),
+        (days_ago(-1), None, 0, False, False),
+        ("a time of next year's format", None, 9 * 86400, False, True),
+        # And without either, the state.
+        (days_ago(10), None, None, False, False),
+        (days_ago(10), None, None, True, True),
+    ],
+)
+def test_which_psk_is_due(
+    reported: str | None, applied_on: str | None, max_age: int | None, rotate: bool, expected: bool
+) -> None:
+    is_due, reason = _psk.due(reported, applied_on=applied_on, max_age=max_age, rotate=rotate, now=NOW)
+    assert is_due is expected
+    assert reason
+
+
+# -- resolve --------------------------------------------------------------------------------------------------------
+
+TUNNELS: list[dict[str, Any]] = [
+    {"id": "1" * 32, "name": "berlin-1", "psk_metadata": {"last_generated_on": OLD}},
+    {"id": "2" * 32, "name": "berlin-2", "psk_metadata": {}},
+    {"id": "3" * 32, "name": "twin"},
+    {"id": "4" * 32, "name": "twin"},
+]
+
+
+def test_entries_are_resolved_in_their_order() -> None:
+    found = _psk.resolve([{"name": "berlin-2", "psk": GOOD}, {"id": "1" * 32, "applied_on": OLD}], TUNNELS, "safe")
+    assert found == [
+        {"id": "2" * 32, "name": "berlin-2", "baseline": None, "psk": GOOD, "applied_on": None},
+        {"id": "1" * 32, "name": "berlin-1", "baseline": OLD, "psk": None, "applied_on": OLD},
+    ]
+
+
+def test_an_id_tells_twins_apart() -> None:
+    assert [x["id"][0] for x in _psk.resolve([{"id": "4" * 32, "name": "twin"}, {"id": "3" * 32}], TUNNELS, "safe")] == [
+        "4",
+        "3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ([{"name": "madrid"}], r"psks\[0\] \(madrid\): no tunnel of the account has this name"),
+        ([{"id": "9" * 32}], rf"psks\[0\] \({'9' * 32}\): no tunnel of the account has this id"),
+        ([{}], r"psks\[0\]: id or name is missing"),
+        ([{"name": ""}], r"psks\[0\]: id or name is missing"),
+        ([{"name": "twin"}], "2 tunnels are named 'twin'"),
+        ([{"id": "1" * 32, "name": "berlin-2"}], r"psks\[0\] \(berlin-2\): the tunnel with this id is named 'berlin-1'"),
+        ([{"name": "berlin-1"}, {"id": "1" * 32}], r"psks\[1\] .*: this tunnel was given as psks\[0\] already"),
+        ([{"name": "berlin-1", "psk": GOOD[:10]}], r"psks\[0\] \(berlin-1\): the PSK has 10 characters"),
+        (
+            [{"name": "berlin-1", "psk": GOOD}, {"name": "berlin-2", "psk": GOOD}],
+            r"psks\[1\] \(berlin-2\): the same PSK was given for berlin-1",
+        ),
+    ],
+    ids=str,
+)
+def test_an_entry_that_cannot_be_right_is_named(wanted: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        _psk.resolve(wanted, TUNNELS, "safe")
+    assert GOOD[:10] not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# -- classify -------------------------------------------------------------------------------------------------------
+
+ENTRY = {"id": "1" * 32, "psk": GOOD}
+DONE = {"ipsec_id": "12345_1", "psk": GOOD, "psk_metadata": {"last_generated_on": OLD}}
+
+
+def test_an_applied_psk_has_its_time_and_identity() -> None:
+    assert _psk.classify(ENTRY, {ENTRY["id"]: DONE}, {}, repeated=False) == {
+        "status": "applied",
+        "reason": None,
+        "applied_on": OLD,
+        "ipsec_id": "12345_1",
+    }
+
+
+def test_an_applied_psk_without_a_time_is_applied() -> None:
+    found = _psk.classify(ENTRY, {ENTRY["id"]: {"psk": GOOD}}, {}, repeated=False)
+    assert (found["status"], found["applied_on"]) == ("applied", None)
+
+
+def test_an_answer_that_does_not_repeat_the_psk_is_believed() -> None:
+    done = {key: value for key, value in DONE.items() if key != "psk"}
+    assert _psk.classify(ENTRY, {ENTRY["id"]: done}, {}, repeated=False)["status"] == "applied"
+
+
+def test_an_answer_that_repeats_another_psk_is_in_doubt_and_shows_neither() -> None:
+    found = _psk.classify(ENTRY, {ENTRY["id"]: {**DONE, "psk": "another-key-entirely"}}, {}, repeated=False)
+    assert found["status"] == "in_doubt"
+    assert GOOD not in str(found) and "another-key-entirely" not in str(found)
+
+
+@pytest.mark.parametrize(("reason", "told"), [("tunnel not found", "tunnel not found"), (None, "no reason"), ("", "no")])
+def test_a_refused_psk_is_unapplied(reason: str | None, told: str) -> None:
+    found = _psk.classify(ENTRY, {}, {ENTRY["id"]: reason}, repeated=False)
+    assert found["status"] == "unapplied"
+    assert told in found["reason"]
+
+
+def test_a_refusal_after_a_lost_answer_is_in_doubt() -> None:
+    assert _psk.classify(ENTRY, {}, {ENTRY["id"]: "no"}, repeated=True)["status"] == "in_doubt"
+
+
+def test_a_reason_that_repeats_the_psk_does_not_show_it() -> None:
+    assert GOOD not in str(_psk.classify(ENTRY, {}, {ENTRY["id"]: f"{GOOD} is bad"}, repeated=False))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_tunnel_that_the_answer_does_not_mention_is_in_doubt(repeated: bool) -> None:
+    assert _psk.classify(ENTRY, {}, {}, repeated=repeated)["status"] == "in_doubt"
+
+
+# -- batches and summary --------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_batches_hold_everything_once_in_order_and_are_never_empty(count: int, size: int) -> None:
+    entries: list[dict[str, Any]] = [{"id": number} for number in range(count)]
+    cut = _psk.batches(entries, size)
+    assert [entry for batch in cut for entry in batch] == entries
+    assert all(1 <= len(batch) <= size for batch in cut)
+    assert len(cut) == -(-count // size)
+
+
+def test_a_summary_counts_and_names_the_first_that_need_a_look() -> None:
+    bad = [{"status": "in_doubt", "name": f"t{number}", "id": "x", "reason": "lost"} for number in range(7)]
+    line = _psk.summary([{"status": "applied", "name": "a", "id": "y", "reason": None}, *bad])
+    assert line.startswith("1 applied, 7 in_doubt (t0 in_doubt: lost; ")
+    assert line.endswith("t4 in_doubt: lost; and 2 more)")
+
+
+def test_a_summary_of_nothing() -> None:
+    assert _psk.summary([]) == "nothing to do"
