@@ -71,10 +71,17 @@ options:
     description: Whether a PSK that the escrow does not know is due whatever its age.
     type: bool
     default: true
-  start_new:
-    description: Whether new rotations begin. If not, only unresolved ones are finished.
-    type: bool
-    default: true
+  mode:
+    description:
+      - V(rotate) begins and finishes rotations, V(reconcile) only finishes them, V(rollback) turns them back, V(confirm)
+        looks for those that wait to be confirmed, V(report) only looks.
+    type: str
+    choices: [rotate, reconcile, confirm, rollback, report]
+    default: rotate
+  rollback_id:
+    description: With O(mode=rollback), turn back this rotation, too, although it was confirmed.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -84,7 +91,8 @@ plan: "{{ tunnels | magicwan.cloudflare.psk_rotation_plan(records, claims, hosts
 RETURN = r"""
 _value:
   description:
-    - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched; C(planned), how many
+    - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched, C(foreign),
+      those among them that somebody else has changed; C(planned), how many
       are; C(psks), what to have validated; C(limit) and C(failed_before), how many failures are allowed and how many
       there were; C(rotation_id); C(problem), why nothing can be planned, or empty. An entry is C({index, id, name, host, group, reported, status, reason}).
   type: dict
@@ -122,7 +130,8 @@ def psk_rotation_plan(
     max_failures: t.Any = "0",
     summaries: t.Any = None,
     adopt: bool = True,
-    start_new: bool = True,
+    mode: str = "rotate",
+    rollback_id: str = "",
 ) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     rotation_id = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
@@ -139,7 +148,8 @@ def psk_rotation_plan(
             max_failures=max_failures,
             summaries=summaries or {},
             adopt=bool(adopt),
-            start_new=bool(start_new),
+            mode=mode,
+            rollback_id=rollback_id,
             now=time.time_ns(),
         )
         return {**plan(tunnels, records, claims, options), "rotation_id": rotation_id, "problem": ""}

@@ -95,7 +95,7 @@ def _validated(name: str, options: Mapping[str, t.Any]) -> Options:
         known = ", ".join(SPECS[name]) or "nothing"
         raise EscrowError(f"escrow.{unknown[0]} is not an option of the backend {name}, which has {known}")
     result = ArgumentSpecValidator(SPECS[name]).validate(given)
-    if result.errors:
+    if result.error_messages:
         raise EscrowError(f"escrow: {'; '.join(result.error_messages)}")
     return t.cast(Options, result.validated_parameters)
 

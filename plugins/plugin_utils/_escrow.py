@@ -124,6 +124,7 @@ def view(record: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "confirmed": current.get("confirmed"),
         "confirmed_on": current.get("confirmed_on"),
         "pending_applied_on": pending.get("applied_on"),
+        "rollback_applied": bool((record["rollback"] or {}).get("applied")),
         "rollback_applied_on": (record["rollback"] or {}).get("applied_on"),
         "rotation_id": pending.get("rotation_id") or current.get("rotation_id"),
         "lease_owner": lease.get("owner"),
@@ -155,6 +156,12 @@ def is_foreign(shown: Mapping[str, t.Any], reported: str | None) -> bool:
     return ours is None or theirs is None or theirs > ours
 
 
+def is_outdated(shown: Mapping[str, t.Any], reported: str | None) -> bool:
+    """Whether the tunnel was listed before the PSK that the record knows was set: by another run, or a stale read."""
+    ours, theirs = parse_time(expected_time(shown)), parse_time(reported)
+    return ours is not None and theirs is not None and theirs < ours
+
+
 def held_by(shown: Mapping[str, t.Any], claim: Claim) -> str | None:
     """The other run that works on the tunnel now, if there is one: its lease is unexpired and its process not dead."""
     owner, until = shown["lease_owner"], shown["lease_until"]
@@ -182,6 +189,8 @@ def prepare(
         return stick(record, f"its PSK was changed on {reported} by somebody else", claim)
     if record["state"] == STUCK and not force:
         raise Refused(f"stuck: {record['reason']}")
+    if record["state"] == IDLE and is_outdated(shown, reported) and not force:
+        raise Refused(f"another run has rotated it on {shown['applied_on']}")
     if (foreign or record["state"] == STUCK) and record["current"]:
         record["current"]["superseded"] = True
     record["lease"] = {"owner": claim.owner, "until": claim.until}
@@ -194,14 +203,7 @@ def prepare(
         record["state"] = IN_DOUBT if record["state"] != PREPARED else PREPARED
         record["rollback"] = None
         return _note(record, "resumed", claim)
-    record["pending"] = {
-        "psk": new_psk,
-        "rotation_id": claim.rotation_id,
-        "baseline": reported,
-        "reported": reported,
-        "attempt": 1,
-        "applied_on": None,
-    }
+    record["pending"] = _pending(new_psk, reported, claim)
     record.update(state=PREPARED, reason=None)
     return _note(record, "prepared", claim)
 
@@ -336,13 +338,20 @@ def confirm(record: Record, claim: Claim, *, seen: bool) -> Record:
     return _note(record, "confirmed" if seen else "promoted unconfirmed", claim)
 
 
-def roll_back(record: Record, reason: str | None, claim: Claim) -> Record:
-    """Turns back to the PSK before. Refused when there is none that both sides knew: then only forward is possible."""
+def roll_back(record: Record, reason: str | None, claim: Claim, reported: str | None = None) -> Record:
+    """Turns back to the PSK before. Refused when there is none that both sides knew: then only forward is possible.
+
+    A rotation that was confirmed already is turned back by a rotation to its previous PSK.
+    """
     record = _mine(record, claim)
     record["lease"] = {"owner": claim.owner, "until": claim.until}
     if record["state"] == ROLLING_BACK:
         return _note(record, "resumed", claim)
-    if record["state"] not in (APPLIED, IN_DOUBT):
+    if record["state"] == IDLE and record["previous"]:
+        record["pending"] = _pending(record["previous"]["psk"], reported, claim)
+        record.update(state=PREPARED, reason=None)
+        return _note(record, "prepared", claim)
+    if record["state"] not in (PREPARED, IN_DOUBT, APPLIED):
         raise Refused(f"the record is {record['state']}, so there is nothing to roll back")
     if not record["current"] or record["current"].get("superseded"):
         raise Refused("no earlier PSK is known, so the rotation can only go forward")
@@ -363,6 +372,17 @@ def stick(record: Record, reason: str, claim: Claim) -> Record:
     _keep_rollback_time(record)
     record.update(state=STUCK, reason=reason, lease=None)
     return _note(record, "stuck", claim)
+
+
+def _pending(psk: str, reported: str | None, claim: Claim) -> dict[str, t.Any]:
+    return {
+        "psk": psk,
+        "rotation_id": claim.rotation_id,
+        "baseline": reported,
+        "reported": reported,
+        "attempt": 1,
+        "applied_on": None,
+    }
 
 
 def _mine(record: Record, claim: Claim) -> Record:

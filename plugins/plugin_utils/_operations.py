@@ -74,7 +74,7 @@ class Escrow:
         moved: dict[str, Stored] = {}
         refused: list[Entry] = []
         for entry in tunnels:
-            record, version = loaded.get(entry["id"], Stored({}, 0))
+            record, version = loaded.get(entry["id"]) or Stored({}, 0)
             try:
                 after = _escrow.prepare(
                     record or None,
@@ -185,25 +185,41 @@ class Escrow:
         return self._simple(tunnels, move, status_of, unkept=lambda entry: "promoted")
 
     def roll_back(self, tunnels: Sequence[Entry]) -> Result:
-        """Turns tunnels back. Returns ``psks`` to send; a tunnel without an earlier PSK stays applied, and says so."""
+        """Turns tunnels back. Returns the same as ``prepare``; one without an earlier PSK stays as it is, and says so."""
+        without: dict[str, str] = {}
 
         def move(record: Record, entry: Entry) -> Record:
             try:
-                return _escrow.roll_back(record, entry.get("reason"), self.claim)
+                return _escrow.roll_back(record, entry.get("reason"), self.claim, entry.get("reported"))
             except Refused as exc:
-                return _escrow.release(record, f"{entry.get('reason')}; {exc}", self.claim)
+                without[entry["id"]] = f"{entry.get('reason')}; {exc}"
+                return _escrow.release(record, without[entry["id"]], self.claim)
 
-        result = self._simple(
-            tunnels, move, lambda record, entry: _STATUS[record["state"]], unkept=lambda entry: "applied"
-        )
-        loaded = self.backend.load([x["id"] for x in result["tunnels"] if x["status"] == "rolling_back"])
-        result["psks"] = []
-        for entry in result["tunnels"]:
-            psk = _escrow.psk_to_send(loaded[entry["id"]].record) if entry["id"] in loaded else None
-            entry["sends"] = psk is not None
+        if self.dry or not self.backend.keeps:
+            going, refused = list(tunnels) if self.dry else [], []
+            if not self.dry:
+                refused = [_refusal(x, "applied", f"{x.get('reason')}; without an escrow no PSK is known") for x in tunnels]
+            psks = [{"id": x["id"], "psk": None} for x in going]
+            return {
+                "changed": self.dry and bool(going),
+                "tunnels": [{**_named(x), "sends": True} for x in going],
+                "psks": psks,
+                "refused": refused,
+            }
+        moved, refused = self._move(tunnels, move)
+        ready, psks = [], []
+        for entry in tunnels:
+            record = moved.get(entry["id"])
+            if record is None:
+                continue
+            if entry["id"] in without:
+                refused.append({**_outcome(entry, _STATUS[record["state"]], record), "reason": without[entry["id"]]})
+                continue
+            psk = _escrow.psk_to_send(record)
+            ready.append({**_named(entry), "sends": psk is not None, "rotation_id": record["pending"]["rotation_id"]})
             if psk is not None:
-                result["psks"].append({"id": entry["id"], "psk": psk})
-        return result
+                psks.append({"id": entry["id"], "psk": psk})
+        return {"changed": bool(moved), "tunnels": ready, "psks": psks, "refused": refused}
 
     def release(self, tunnels: Sequence[Entry]) -> Result:
         """Lets go of tunnels that another run, or a later step, has to finish."""
@@ -289,7 +305,7 @@ class Escrow:
                 " nothing is lost"
             ) from None
         for tunnel_id in written:
-            record, version = back.get(tunnel_id, Stored({}, 0))
+            record, version = back.get(tunnel_id) or Stored({}, 0)
             stored = changes[tunnel_id]
             ours = version == stored.version + 1 and _escrow.same_content(record, stored.record)
             if not ours and version <= stored.version + 1:

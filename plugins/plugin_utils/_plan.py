@@ -20,8 +20,10 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
 
 MAX_WAVE_SIZE = 1000
+# rotate begins and finishes; reconcile only finishes; confirm waits for nothing else; rollback turns back; report looks.
+MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
 # Statuses that need nobody's attention. A skipped tunnel is another run's, or waits for one that is counted itself.
-HARMLESS = ("confirmed", "promoted", "unchanged", "planned", "waiting", "skipped")
+HARMLESS = ("confirmed", "promoted", "unchanged", "planned", "due", "waiting", "skipped")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 Entry = dict[str, t.Any]
@@ -31,8 +33,8 @@ Entry = dict[str, t.Any]
 class Options:
     """How to plan. ``max_age`` in seconds, ``now`` in nanoseconds since 1970.
 
-    ``hosts`` are those of this batch; ``adopt`` rotates a tunnel whose PSK the escrow does not know, whatever its age;
-    ``start_new`` false finishes what is unresolved and starts nothing.
+    ``hosts`` are those of this batch; ``adopt`` rotates a tunnel whose PSK the escrow does not know, whatever its age.
+    ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback turns back beside what is unresolved.
     """
 
     hosts: frozenset[str]
@@ -46,7 +48,8 @@ class Options:
     max_failures: t.Any
     summaries: Mapping[str, Mapping[str, t.Any]]
     adopt: bool
-    start_new: bool
+    mode: str
+    rollback_id: str
     now: int
 
     def __post_init__(self) -> None:
@@ -93,7 +96,8 @@ def plan(
         if status in ("stuck", "waiting") or (status == "resume" and not here):
             sick[entry["group"]] = entry["name"]
         if here:
-            {"unchanged": unchanged, "due": taken, "resume": taken}.get(status, left).append(entry)
+            target = {"unchanged": unchanged, "due": taken, "resume": taken}.get(status, left)
+            (target if options.mode in ("rotate", "reconcile", "rollback") else left).append(entry)
     ready = []
     for entry in taken:
         sibling = sick.get(entry["group"])
@@ -107,6 +111,7 @@ def plan(
         "waves": build_waves(ready, options.wave_size, options.canary),
         "unchanged": unchanged,
         "left": left,
+        "foreign": [x for x in left if x["status"] == "stuck" and by_id[x["id"]]["state"] != _escrow.STUCK],
         "planned": len(ready),
         "psks": [{"id": x["id"]} for x in ready],
         "limit": parse_limit(options.max_failures, len(owners)),
@@ -116,7 +121,8 @@ def plan(
 
 def nothing() -> dict[str, t.Any]:
     """A plan that does nothing."""
-    return {"waves": [], "unchanged": [], "left": [], "planned": 0, "psks": [], "limit": 0, "failed_before": 0}
+    lists: dict[str, t.Any] = {key: [] for key in ("waves", "unchanged", "left", "foreign", "psks")}
+    return {**lists, "planned": 0, "limit": 0, "failed_before": 0}
 
 
 def parse_limit(limit: t.Any, of: int) -> int:
@@ -140,11 +146,15 @@ def judge(record: Mapping[str, t.Any] | None, reported: str | None, options: Opt
             return "stuck", record["reason"] or "stuck"
         if foreign and not options.force:
             return "stuck", f"its PSK was changed on {reported} by somebody else; psk_rotation_force overrides that"
-        if record["state"] == _escrow.APPLIED and options.confirmation == "manual" and not foreign:
+        if _waits(record, options) and not foreign:
             return "waiting", "its new PSK waits for confirmation; run confirm_psks"
         if record["state"] in _escrow.UNRESOLVED:
             return "resume", f"an earlier run left it {record['state']}"
-    if not options.start_new:
+    if options.mode == "rollback":
+        if record and options.rollback_id and record["rotation_id"] == options.rollback_id and record["has_previous"]:
+            return "due", f"the rotation {options.rollback_id} is turned back"
+        return "unchanged", "nothing to turn back"
+    if options.mode in ("reconcile", "confirm"):
         return "unchanged", "nothing to finish"
     if options.force:
         return "due", "rotation is forced"
@@ -154,6 +164,13 @@ def judge(record: Mapping[str, t.Any] | None, reported: str | None, options: Opt
     made_on = reported and ((record or {}).get("made_on") or reported)
     is_due, reason = _psk.due(made_on, applied_on=None, max_age=options.max_age, rotate=False, now=options.now)
     return ("due" if is_due else "unchanged"), reason
+
+
+def _waits(record: Mapping[str, t.Any], options: Options) -> bool:
+    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
+    if options.mode == "confirm":
+        return record["state"] == _escrow.APPLIED or bool(record["rollback_applied"])
+    return record["state"] == _escrow.APPLIED and options.confirmation == "manual" and options.mode != "rollback"
 
 
 def build_waves(entries: Sequence[Entry], size: int, canary: int = 0) -> list[list[Entry]]:
@@ -260,7 +277,8 @@ def verdicts(
         elif not said.get("done"):
             reason = said.get("reason") or "its device tasks failed"
         if reason is None:
-            exposure = round(float(said["finished"]) - entry["recorded_at"], 3)
+            applied_at = entry.get("recorded_at")
+            exposure = round(float(said["finished"]) - applied_at, 3) if applied_at else None
             done.append({**kept, "seen": verified, "exposure_seconds": exposure})
         else:
             failed.append({**kept, "reason": reason})

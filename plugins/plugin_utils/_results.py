@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import inside_addresses
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import HARMLESS
 
+# Statuses with which Cloudflare holds another PSK than before, or may, or would after a real run.
+CHANGED = ("applied", "confirmed", "promoted", "in_doubt", "rolling_back", "rolled_back", "rollback_failed", "planned")
+
 Entry = dict[str, t.Any]
 
 
@@ -40,7 +43,7 @@ def results(
 def _result(
     tunnel: Mapping[str, t.Any], entry: Mapping[str, t.Any], record: Mapping[str, t.Any], happened: Mapping[str, t.Any]
 ) -> Entry:
-    status = happened.get("status") or {"due": "planned", "resume": "planned"}.get(entry["status"], entry["status"])
+    status = happened.get("status") or entry["status"]
     cloudflare, customer, prefix_length = inside_addresses(tunnel["interface_address"])
     cloudflare6, customer6, prefix_length6 = inside_addresses(tunnel["interface_address6"])
     ipsec_id = happened.get("ipsec_id") or record.get("ipsec_id") or _ipsec_id(tunnel)
@@ -50,7 +53,7 @@ def _result(
         "host": entry["host"],
         "group": entry["group"],
         "status": status,
-        "changed": status not in ("unchanged", "skipped", "stuck", "waiting", "unapplied"),
+        "changed": status in CHANGED,
         "reason": happened.get("reason") or entry["reason"],
         "psk": happened.get("psk") or record.get("psk"),
         "ipsec_id": ipsec_id,

@@ -17,8 +17,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client, Connection
+from hypothesis import settings
 
 from tests.harness.simulator import Simulator
+
+settings.register_profile("module_utils", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("module_utils")
 
 ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
 TOKEN = "the-token-of-the-tests"
