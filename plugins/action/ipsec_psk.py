@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
+from ansible.executor import task_result
 from ansible.plugins.action import ActionBase
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import outcome
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
@@ -48,20 +49,24 @@ class ActionModule(ActionBase):
         result.pop("invocation", None)
         if "results" not in result and _died(result):
             result["results"] = [_in_doubt(x) for x in entries]
-            for key in ("module_stdout", "module_stderr", "exception"):
+            for key in ("module_stdout", "module_stderr", "exception", "warnings"):
                 result.pop(key, None)
         for given, sent, found in zip(wanted or (), entries, result.get("results") or ()):
             if found["status"] in LIVE or (found["status"] == "unchanged" and given.get("applied_on")):
                 found["psk"] = sent["psk"] if found["status"] in LIVE or given.get("psk") is not None else None
         if any(x.get("psk") for x in result.get("results") or ()):
             result["_ansible_no_log"] = True
+            if hasattr(task_result, "censor_result"):
+                # These cores (2.19) take a list named results for that of a loop, and censor its items one by one.
+                # They take the mark off again before the result is registered.
+                result["results"] = [{**x, "_ansible_no_log": True} for x in result["results"]]
             if result.get("failed"):
                 self._display.warning(f"ipsec_psk: {result.get('msg')}")
         return result
 
 
 def _shape_error(wanted: t.Any) -> str | None:
-    """What is wrong with ``psks``. The module would take texts such as ``name=a``, too, whose PSK would then be lost."""
+    """What is wrong with ``psks``. The module would take ``name=a``, too, and its PSK would be lost."""
     if not isinstance(wanted, (list, tuple)) or not all(isinstance(x, Mapping) for x in wanted):
         return "psks must be a list of dictionaries"
     for index, entry in enumerate(wanted):

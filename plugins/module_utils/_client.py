@@ -93,7 +93,7 @@ class PskAnswer:
     """What POST /psk said. ``repeated``: an earlier attempt of the same call may have been carried out, too."""
 
     applied: dict[str, dict[str, t.Any]]
-    unapplied: dict[str, str]
+    unapplied: dict[str, str | None]
     repeated: bool
 
 
@@ -119,7 +119,7 @@ class _Retry(Retry):
             return bool(self.total)
         return bool(super().is_retry(method, status_code, has_retry_after))
 
-    def increment(self, *args: t.Any, **kwargs: t.Any) -> Retry:
+    def increment(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
         """The last error alone does not tell whether an earlier attempt was carried out: hands the attempts on."""
         try:
             return super().increment(*args, **kwargs)
@@ -197,7 +197,7 @@ class Client:
         return _tunnel_of(result, "ipsec_tunnel", f"reading tunnel {tunnel_id}")
 
     def create_tunnel(self, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
-        """Creates a tunnel; never repeated by itself after a lost answer. With ``validate_only``: checks, returns {}."""
+        """Creates a tunnel; never again after a lost answer. With ``validate_only``: checks, returns {}."""
         self._secrets.update(psks_in([body]))
         doing = f"{'validating' if validate_only else 'creating'} tunnel {body.get('name')!r}"
         result, dummy, dummy2 = self._call("POST", self._tunnels, body=body, validate_only=validate_only, doing=doing)
@@ -223,9 +223,7 @@ class Client:
         """Deletes a tunnel; one that is gone already counts as deleted."""
         doing = f"{'validating the deletion of' if validate_only else 'deleting'} tunnel {tunnel_id}"
         try:
-            result, dummy, dummy2 = self._call(
-                "DELETE", self._one(tunnel_id), validate_only=validate_only, doing=doing
-            )
+            result, dummy, dummy2 = self._call("DELETE", self._one(tunnel_id), validate_only=validate_only, doing=doing)
         except NotFoundError:
             return
         if not validate_only:

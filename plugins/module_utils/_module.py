@@ -73,9 +73,7 @@ def internal_error(exc: Exception) -> CloudflareError:
     """An unforeseen exception as an error of ours: its type and place, never its text, which may hold a secret."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]
     place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    return CloudflareError(
-        f"internal error: {type(exc).__name__} in {place}; please report it", outcome_unknown=True
-    )
+    return CloudflareError(f"internal error: {type(exc).__name__} in {place}; please report it", outcome_unknown=True)
 
 
 # -- ipsec_tunnel ---------------------------------------------------------------------------------------------------
@@ -231,13 +229,11 @@ def _set_batch(
             else _psk.outcome("planned", None)
             for k in psks
         }, None
-    return {
-        x["id"]: _psk.classify(x, answer.applied, answer.unapplied, repeated=answer.repeated) for x in batch
-    }, None
+    return {x["id"]: _psk.classify(x, answer.applied, answer.unapplied, repeated=answer.repeated) for x in batch}, None
 
 
 def _send(client: Client, psks: dict[str, str], validate_only: bool) -> PskAnswer:
-    """POST /psk, a second time with the same keys when the first answer was lost: that is safe, and mostly settles it."""
+    """POST /psk, again with the same keys when the first answer was lost: that is safe, and mostly settles it."""
     try:
         return client.set_psks(psks, validate_only=validate_only)
     except CloudflareError as exc:

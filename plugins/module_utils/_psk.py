@@ -170,9 +170,7 @@ def classify(
     return outcome("in_doubt", "the answer does not mention this tunnel")
 
 
-def outcome(
-    status: str, reason: str | None, *, applied_on: str | None = None, ipsec_id: str | None = None
-) -> Entry:
+def outcome(status: str, reason: str | None, *, applied_on: str | None = None, ipsec_id: str | None = None) -> Entry:
     """The fields of a result that depend on what the API said."""
     return {"status": status, "reason": reason, "applied_on": applied_on, "ipsec_id": ipsec_id}
 

@@ -46,7 +46,7 @@ WRITABLE = (
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 BGP_FIELDS = ("customer_asn", "extra_prefixes", "md5_key", "import_filter_id", "export_filter_id")
 HEALTH_DEFAULTS = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
-MD5_REFUSED = frozenset("\"?\n\r\t\v\f")
+MD5_REFUSED = frozenset('"?\n\r\t\v\f')
 
 
 def tunnel_spec() -> dict[str, t.Any]:
@@ -145,7 +145,9 @@ def check_options(wanted: Mapping[str, t.Any]) -> None:
     for field, versions in (("interface_address", (4,)), ("interface_address6", (6,))):
         value = wanted.get(field)
         if value and not ("/" in value and _parses(ip_interface, value, versions)):
-            raise InputError(f"{where}{field} must be an IPv{versions[0]} address with its prefix length, not {value!r}")
+            raise InputError(
+                f"{where}{field} must be an IPv{versions[0]} address with its prefix length, not {value!r}"
+            )
     bgp = wanted.get("bgp") or {}
     for prefix in bgp.get("extra_prefixes") or ():
         if not _parses(lambda text: ip_network(text, strict=False), prefix):

@@ -44,7 +44,8 @@ EXAMPLES = r"""
 
 - name: Show the tunnels that have no PSK
   ansible.builtin.debug:
-    msg: "{{ all_tunnels.ipsec_tunnels | selectattr('psk_metadata.last_generated_on', 'none') | map(attribute='name') }}"
+    msg: >-
+      {{ all_tunnels.ipsec_tunnels | selectattr('psk_metadata.last_generated_on', 'none') | map(attribute='name') }}
 """
 
 RETURN = r"""

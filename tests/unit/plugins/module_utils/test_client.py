@@ -157,7 +157,7 @@ def test_a_line_break_in_a_credential_is_refused_and_not_repeated(field: str) ->
 
 
 def test_no_credentials_are_an_error_that_names_the_options() -> None:
-    with pytest.raises(InputError, match="api_token.*CLOUDFLARE_API_TOKEN.*api_email and api_key"):
+    with pytest.raises(InputError, match=r"api_token.*CLOUDFLARE_API_TOKEN.*api_email and api_key"):
         Connection(account_id=ACCOUNT)
 
 
@@ -293,9 +293,7 @@ def test_the_pauses_grow(simulator: Simulator, client_of: ClientOf, pauses: list
 
 
 @pytest.mark.parametrize("seconds", [1, 300, 900])
-def test_retry_after_is_honoured(
-    simulator: Simulator, client: Client, pauses: list[float], seconds: int
-) -> None:
+def test_retry_after_is_honoured(simulator: Simulator, client: Client, pauses: list[float], seconds: int) -> None:
     simulator.arm({"route": "list", "status": 429, "headers": {"Retry-After": str(seconds)}})
     assert len(client.list_tunnels()) == 24
     assert pauses == [seconds]
@@ -320,7 +318,7 @@ def test_a_write_is_repeated_after_429_with_retry_after(
 
 def test_a_429_that_lasts_is_a_rate_limit_error_with_a_known_outcome(simulator: Simulator, client: Client) -> None:
     simulator.arm({"route": "create", "status": 429, "headers": {"Retry-After": "1"}, "count": 0})
-    with pytest.raises(RateLimitError, match="HTTP 429, code 971.*wait for the rate limit") as caught:
+    with pytest.raises(RateLimitError, match=r"HTTP 429, code 971.*wait for the rate limit") as caught:
         client.create_tunnel(NEW)
     assert (caught.value.status, caught.value.code, caught.value.outcome_unknown) == (429, 971, False)
 
@@ -551,7 +549,7 @@ def test_success_false_in_a_200_is_an_error(simulator: Simulator, client: Client
 def test_modified_false_in_a_200_is_an_error(simulator: Simulator, client: Client, operation: str) -> None:
     tunnel = simulator.state()["tunnels"][0]
     simulator.arm({"route": operation, "modified_false": True})
-    with pytest.raises(ApiError, match="(modified|deleted): false, so nothing was changed"):
+    with pytest.raises(ApiError, match=r"(modified|deleted): false, so nothing was changed"):
         WRITES[operation](client, tunnel["id"])
 
 

@@ -54,7 +54,9 @@ def held(simulator: Simulator, psks: dict[str, str]) -> dict[str, str]:
 # -- a tunnel -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [{"status": 502}, {"drop": True}, {"truncate": "closed"}, {"reset_mid_body": True}], ids=str)
+@pytest.mark.parametrize(
+    "fault", [{"status": 502}, {"drop": True}, {"truncate": "closed"}, {"reset_mid_body": True}], ids=str
+)
 def test_a_created_tunnel_whose_answer_was_lost_is_found_by_its_name(
     simulator: Simulator, client: Client, fault: dict[str, Any]
 ) -> None:
@@ -65,7 +67,9 @@ def test_a_created_tunnel_whose_answer_was_lost_is_found_by_its_name(
     assert simulator.writes() == 1
 
 
-def test_a_tunnel_that_was_not_created_is_an_error_with_an_unknown_outcome(simulator: Simulator, client: Client) -> None:
+def test_a_tunnel_that_was_not_created_is_an_error_with_an_unknown_outcome(
+    simulator: Simulator, client: Client
+) -> None:
     simulator.arm({"route": "create", "status": 502})
     with pytest.raises(ServerError, match="whether it was carried out is not known"):
         _module.apply_plan(client, _tunnel.plan_present(None, NEW), validate_only=False)
@@ -171,9 +175,7 @@ def test_keys_are_in_doubt_when_nothing_can_be_read_any_more(
 def test_a_refusal_after_a_lost_answer_does_not_make_keys_unapplied(
     simulator: Simulator, client_of: ClientOf, psks: dict[str, str]
 ) -> None:
-    simulator.arm(
-        {"route": "psk_set", "drop": True}, {"route": "psk_set", "status": 400, "message": "no"}
-    )
+    simulator.arm({"route": "psk_set", "drop": True}, {"route": "psk_set", "status": 400, "message": "no"})
     assert statuses(set_psks(client_of(simulator, retries=0), psks)) == ["in_doubt"] * 4
 
 
