@@ -13,7 +13,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible.executor import task_result
 from ansible.plugins.action import ActionBase
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import outcome
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
@@ -47,19 +46,15 @@ class ActionModule(ActionBase):
             module_name="magicwan.cloudflare.ipsec_psk", module_args=arguments, task_vars=task_vars
         )
         result.pop("invocation", None)
-        if "results" not in result and _died(result):
-            result["results"] = [_in_doubt(x) for x in entries]
+        if "psks" not in result and _died(result):
+            result["psks"] = [_in_doubt(x) for x in entries]
             for key in ("module_stdout", "module_stderr", "exception", "warnings"):
                 result.pop(key, None)
-        for given, sent, found in zip(wanted or (), entries, result.get("results") or ()):
+        for given, sent, found in zip(wanted or (), entries, result.get("psks") or ()):
             if found["status"] in LIVE or (found["status"] == "unchanged" and given.get("applied_on")):
                 found["psk"] = sent["psk"] if found["status"] in LIVE or given.get("psk") is not None else None
-        if any(x.get("psk") for x in result.get("results") or ()):
+        if any(x.get("psk") for x in result.get("psks") or ()):
             result["_ansible_no_log"] = True
-            if hasattr(task_result, "censor_result"):
-                # These cores (2.19) take a list named results for that of a loop, and censor its items one by one.
-                # They take the mark off again before the result is registered.
-                result["results"] = [{**x, "_ansible_no_log": True} for x in result["results"]]
             if result.get("failed"):
                 self._display.warning(f"ipsec_psk: {result.get('msg')}")
         return result

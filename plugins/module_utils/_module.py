@@ -191,7 +191,7 @@ def ensure_psks(module: AnsibleModule, client: Client) -> Result:
     bad = any(x["status"] in ("unapplied", "in_doubt") for x in results)
     result = {
         "changed": any(x["changed"] for x in results),
-        "results": results,
+        "psks": results,
         "msg": failure.message if failure else _psk.summary(results),
     }
     if failure is not None or bad:

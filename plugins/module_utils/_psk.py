@@ -121,6 +121,8 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
             raise InputError(f"{where}: no tunnel of the account has this {'id' if item.get('id') else 'name'}")
         if item.get("name") and tunnel.get("name") != item["name"]:
             raise InputError(f"{where}: the tunnel with this id is named {tunnel.get('name')!r}")
+        if item.get("applied_on") and parse_time(item["applied_on"]) is None:
+            raise InputError(f"{where}: applied_on must be a time as the API shows it, not {item['applied_on']!r}")
         if tunnel["id"] in seen:
             raise InputError(f"{where}: this tunnel was given as psks[{seen[tunnel['id']]}] already")
         seen[tunnel["id"]] = index

@@ -110,7 +110,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+psks:
   description:
     - An entry for each of O(psks), in the same order. Returned even if the task fails, unless it failed before the
       first request that writes.

@@ -344,10 +344,14 @@ def roll_back(record: Record, reason: str | None, claim: Claim, reported: str | 
     A rotation that was confirmed already is turned back by a rotation to its previous PSK.
     """
     record = _mine(record, claim)
+    if is_foreign(view(record), reported):
+        raise Refused(f"its PSK was changed on {reported} by somebody else")
     record["lease"] = {"owner": claim.owner, "until": claim.until}
     if record["state"] == ROLLING_BACK:
         return _note(record, "resumed", claim)
     if record["state"] == IDLE and record["previous"]:
+        if is_outdated(view(record), reported):
+            raise Refused(f"another run has rotated it on {record['current']['applied_on']}")
         record["pending"] = _pending(record["previous"]["psk"], reported, claim)
         record.update(state=PREPARED, reason=None)
         return _note(record, "prepared", claim)

@@ -114,16 +114,17 @@ class FileEscrow:
 
     def _read(self) -> dict[str, t.Any]:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return {}
         except OSError as exc:
             reason = "is a symbolic link" if exc.errno == errno.ELOOP else "cannot be read"
             raise self._error(reason, exc) from None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise EscrowError(f"the escrow {self._path} is not a regular file")
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise EscrowError(f"the escrow {self._path} is not a regular file")
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._loaded and self._loaded[0] == stamp:
                 return self._loaded[1]

@@ -8,13 +8,15 @@
 """The escrow in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 
 One secret a tunnel at ``<path>/<account id>/<tunnel id>``, whose data is the record. The engine's own version and
-check-and-set guard every write, so a write may be repeated: one that was carried out already is told by reading back.
+check-and-set guard every write, so a write may be repeated: one that was carried out already is told by reading back
+its ``write_id``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import threading
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import redact
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete, same_content
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
     CHANGED_MEANWHILE,
     EscrowError,
@@ -36,6 +38,7 @@ try:
     import hvac
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import ReadTimeoutError
     from urllib3.util.retry import Retry
 except ImportError:
     HAS_HVAC = False
@@ -140,27 +143,36 @@ class Kv2Escrow:
                 raise self._error(f"the secrets engine at {self._connection.mount!r} is not KV version 2")
         path = self._path("data", "any-tunnel")
         status, answer = self._request("post", "sys/capabilities-self", {"paths": [path]})
-        if status != 200:
-            self._read("any-tunnel")
-            return
         allowed = set((answer.get("data") or {}).get(path) or answer.get("capabilities") or ())
         missing = {"create", "read", "update"} - allowed
-        if missing and "root" not in allowed:
+        if status == 200 and missing and "root" not in allowed:
             raise self._error(f"the token's policy does not allow {', '.join(sorted(missing))} on {path}")
+        self._fetch("any-tunnel")
 
     # -- one record -------------------------------------------------------------------------------------------------
 
     def _list(self) -> list[str]:
         status, answer = self._request("list", f"{self._connection.mount}/metadata/{self._folder}")
-        if status == 404:
+        if status == 404 and not _said(answer):
             return []
         self._demand(status, answer, "list the records")
         return [key for key in answer["data"]["keys"] if not key.endswith("/")]
 
     def _read(self, tunnel_id: str) -> Stored | None:
+        found = self._fetch(tunnel_id)
+        if found is None:
+            return None
+        record, version = found
+        try:
+            return Stored(complete({key: value for key, value in record.items() if key != _WRITE_ID}), version)
+        except ValueError as exc:
+            raise self._error(f"the record of tunnel {tunnel_id} can't be used: {exc}") from None
+
+    def _fetch(self, tunnel_id: str) -> tuple[Answer, int] | None:
+        """What the secret holds, and its version."""
         status, answer = self._request("get", self._path("data", tunnel_id))
         data = answer.get("data") or {}
-        if status == 404:
+        if status == 404 and not _said(answer):
             metadata = data.get("metadata")
             if not metadata:
                 return None
@@ -169,10 +181,7 @@ class Kv2Escrow:
         metadata, record = data.get("metadata"), data.get("data")
         if not isinstance(metadata, dict) or not isinstance(record, dict):
             raise self._error(f"the secrets engine at {self._connection.mount!r} is not KV version 2")
-        try:
-            return Stored(complete(record), metadata["version"])
-        except ValueError as exc:
-            raise self._error(f"the record of tunnel {tunnel_id} can't be used: {exc}") from None
+        return record, metadata["version"]
 
     def _removed(self, tunnel_id: str, metadata: Mapping[str, t.Any]) -> str:
         """A removed record may have held the only copy of a key, so it is never taken for one that was not there."""
@@ -190,26 +199,26 @@ class Kv2Escrow:
         )
 
     def _write(self, tunnel_id: str, change: Stored) -> str | None:
-        record, version = {**change.record, "revision": change.version + 1}, change.version
-        body = {"options": {"cas": version}, "data": record}
+        record = {**change.record, "revision": change.version + 1, _WRITE_ID: secrets.token_hex(16)}
+        body = {"options": {"cas": change.version}, "data": record}
         try:
             status, answer = self._request("post", self._path("data", tunnel_id), body)
         except _Unreachable:
-            if not self._is_written(tunnel_id, record, version + 1):
+            if not self._is_written(tunnel_id, record[_WRITE_ID]):
                 raise
             status, answer = 200, {}
         if status == 400 and "check-and-set" in _said(answer):
-            if not self._is_written(tunnel_id, record, version + 1):
+            if not self._is_written(tunnel_id, record[_WRITE_ID]):
                 return CHANGED_MEANWHILE
         else:
             self._demand(status, answer, "write a record")
         self._label(tunnel_id, record)
         return None
 
-    def _is_written(self, tunnel_id: str, record: Mapping[str, t.Any], version: int) -> bool:
-        """Whether the engine holds just this: then an earlier attempt was carried out, and only its answer was lost."""
-        stored = self._read(tunnel_id)
-        return stored is not None and stored.version == version and same_content(stored.record, record)
+    def _is_written(self, tunnel_id: str, write_id: str) -> bool:
+        """Whether the engine holds just this write: then it was carried out, and only its answer was lost."""
+        found = self._fetch(tunnel_id)
+        return found is not None and found[0].get(_WRITE_ID) == write_id
 
     def _label(self, tunnel_id: str, record: Mapping[str, t.Any]) -> None:
         """Says to people what the secret is. Whether that works is of no consequence for the record."""
@@ -259,9 +268,9 @@ class Kv2Escrow:
             answer = self._client.adapter.request(method, f"/v1/{path}", raise_exception=False, **options)
         except requests.exceptions.SSLError:
             raise self._error("its certificate is not trusted: set escrow.ca_path to the CA's certificate") from None
-        except requests.exceptions.Timeout:
-            raise _Unreachable(f"{self._where()} did not answer in time") from None
-        except requests.exceptions.RequestException:
+        except requests.exceptions.RequestException as exc:
+            if isinstance(exc, requests.exceptions.Timeout) or isinstance(_reason(exc), ReadTimeoutError):
+                raise _Unreachable(f"{self._where()} did not answer in time") from None
             raise _Unreachable(f"{self._where()} can't be reached: is the server up, and escrow.url right?") from None
         if isinstance(answer, dict):
             return 200, answer
@@ -295,8 +304,8 @@ class Kv2Escrow:
             why = f"the token's policy does not allow to {doing} below {self._folder}" if valid else _EXPIRED
         elif 300 <= status < 400:
             why = "the server redirects, and a token is never sent elsewhere: set escrow.url to the active node"
-        elif status == 404 and "no handler" in said:
-            why = f"there is no secrets engine at {self._connection.mount!r}: set escrow.mount"
+        elif status == 404 and ("no handler" in said or "namespace" in said):
+            why = f"there is no secrets engine at {self._connection.mount!r}: set escrow.mount or escrow.namespace"
         else:
             why = f"the server refuses to {doing} with {status}{f' ({said})' if said else ''}"
         raise self._error(why)
@@ -364,7 +373,13 @@ class Kv2Escrow:
         return session
 
 
+_WRITE_ID = "write_id"
 _EXPIRED = "the token is not valid, or has expired: get a new one"
+
+
+def _reason(exc: Exception) -> object:
+    """What urllib3 gave up for: requests shows that only within its own exception."""
+    return getattr(exc.args[0], "reason", None) if exc.args else None
 
 
 def _said(answer: Mapping[str, t.Any]) -> str:

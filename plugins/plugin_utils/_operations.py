@@ -185,10 +185,11 @@ class Escrow:
         return self._simple(tunnels, move, status_of, unkept=lambda entry: "promoted")
 
     def roll_back(self, tunnels: Sequence[Entry]) -> Result:
-        """Turns tunnels back. Returns the same as ``prepare``; one without an earlier PSK stays as it is, and says so."""
+        """Turns tunnels back. Returns the same as ``prepare``; one without an earlier PSK stays, and says so."""
         without: dict[str, str] = {}
 
         def move(record: Record, entry: Entry) -> Record:
+            _check_rotation(record, entry)
             try:
                 return _escrow.roll_back(record, entry.get("reason"), self.claim, entry.get("reported"))
             except Refused as exc:
@@ -198,7 +199,9 @@ class Escrow:
         if self.dry or not self.backend.keeps:
             going, refused = list(tunnels) if self.dry else [], []
             if not self.dry:
-                refused = [_refusal(x, "applied", f"{x.get('reason')}; without an escrow no PSK is known") for x in tunnels]
+                refused = [
+                    _refusal(x, "applied", f"{x.get('reason')}; without an escrow no PSK is known") for x in tunnels
+                ]
             psks = [{"id": x["id"], "psk": None} for x in going]
             return {
                 "changed": self.dry and bool(going),
@@ -254,7 +257,12 @@ class Escrow:
         if self.dry or not self.backend.keeps:
             done = [{**x, "status": "planned" if self.dry else unkept(x)} for x in tunnels]
             return {"changed": self.dry, "tunnels": done, "refused": []}
-        moved, refused = self._move(tunnels, move)
+
+        def checked_move(record: Record, entry: Entry) -> Record:
+            _check_rotation(record, entry)
+            return move(record, entry)
+
+        moved, refused = self._move(tunnels, checked_move)
         done = [_outcome(x, status_of(moved[x["id"]], x), moved[x["id"]]) for x in tunnels if x["id"] in moved]
         return {"changed": bool(moved), "tunnels": done, "refused": refused}
 
@@ -272,7 +280,6 @@ class Escrow:
                 continue
             record, version = loaded[entry["id"]]
             try:
-                _check_rotation(record, entry)
                 after = move(record, entry)
             except Refused as exc:
                 refused.append(_refusal(entry, "skipped", str(exc)))
@@ -315,10 +322,9 @@ class Escrow:
 
 def _check_rotation(record: Record, entry: Entry) -> None:
     """An entry that names its rotation is about that one, and no other that began since."""
-    wanted = entry.get("rotation_id")
-    pending = record["pending"]
-    if wanted and pending and pending["rotation_id"] != wanted:
-        raise Refused("another rotation of it has begun meanwhile")
+    wanted, pending = entry.get("rotation_id"), record["pending"] or {}
+    if wanted and pending.get("rotation_id") != wanted:
+        raise Refused("another run has ended its rotation meanwhile")
 
 
 def _named(entry: Entry) -> Entry:

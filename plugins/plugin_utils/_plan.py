@@ -317,7 +317,7 @@ def _grouping(
             if isinstance(value, str):
                 named[key] = value
             else:
-                named.update({x["id"]: key for x in _tunnel.select(tunnels, value)})
+                named.update({x["id"]: key for x in _members(tunnels, key, value)})
         return lambda tunnel, host: named.get(tunnel["id"]) or named.get(tunnel["name"]) or tunnel["id"]
     if group_by == "auto":
         return _group_automatically
@@ -333,6 +333,16 @@ def _grouping(
         return (match and match.group("group")) or tunnel["id"]
 
     return by_name
+
+
+def _members(
+    tunnels: Sequence[Mapping[str, t.Any]], group: str, patterns: Sequence[str]
+) -> list[Mapping[str, t.Any]]:
+    try:
+        return _tunnel.select(tunnels, patterns)
+    except (InputError, TypeError) as exc:
+        reason = exc.message if isinstance(exc, InputError) else "must be a list of tunnels, or name a group"
+        raise InputError(f"psk_rotation_group_by[{group!r}]: {reason}") from None
 
 
 def _group_automatically(tunnel: Mapping[str, t.Any], host: str) -> str:

@@ -67,7 +67,14 @@ class Control:
     async def state(self, _: web.Request) -> web.Response:
         store = self._store
         tunnels = [self._renderer.truth(tunnel) for tunnel in store.tunnels.values()]
-        return _json({"tunnels": tunnels, "requests": store.requests, "writes": store.writes})
+        return _json(
+            {
+                "tunnels": tunnels,
+                "requests": store.requests,
+                "writes": store.writes,
+                "psk_history": store.psk_history,
+            }
+        )
 
     async def reset(self, request: web.Request) -> web.Response:
         wish = Reset.model_validate_json(await request.read() or b"{}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .clock import Clock
 from .model import Tunnel
@@ -43,6 +44,9 @@ class Store:
         self._stale: list[_StaleView] = []
         self.requests = 0
         self.writes = 0
+        self.psk_history: dict[str, list[dict[str, Any]]] = {}
+        for tunnel in self.tunnels.values():
+            self._remember_psk(tunnel)
 
     def put(self, tunnel: Tunnel) -> None:
         """Add or replace."""
@@ -51,6 +55,12 @@ class Store:
             self._forget_name(old)
         self.tunnels[tunnel.id] = tunnel
         self._ids_by_name[tunnel.name] = tunnel.id
+        self._remember_psk(tunnel)
+
+    def _remember_psk(self, tunnel: Tunnel) -> None:
+        known = self.psk_history.setdefault(tunnel.id, [])
+        if tunnel.psk is not None and (not known or known[-1]["generation"] != tunnel.psk_generation):
+            known.append({"generation": tunnel.psk_generation, "psk": tunnel.psk, "on": self.clock.stamp()})
 
     def remove(self, tunnel_id: str) -> None:
         self._forget_name(self.tunnels.pop(tunnel_id))

@@ -21,7 +21,7 @@ from tests.integration.modules.conftest import Task, Tell, Told, arm, may_fail, 
 KEYS = {"id", "name", "status", "changed", "applied_on", "ipsec_id", "reason", "psk"}
 OWN = ["FirstKeyOfTheUser0123456789", "SecondKeyOfTheUser0123456789"]
 BATCH = (
-    "{{ keys.results | map('dict2items') | map('selectattr', 'key', 'in', ['id', 'applied_on']) | map('items2dict') }}"
+    "{{ keys.psks | map('dict2items') | map('selectattr', 'key', 'in', ['id', 'applied_on']) | map('items2dict') }}"
 )
 
 
@@ -89,8 +89,8 @@ def test_each_change_is_one_request_and_nothing_else_writes(rotation: Told) -> N
 
 
 def test_only_a_tunnel_without_a_psk_gets_one_by_default(rotation: Told, folder: Path) -> None:
-    assert [x["status"] for x in kept("check", folder)["results"]] == ["unchanged"] * 4 + ["planned"] * 2
-    assert [x["status"] for x in kept("missing", folder)["results"]] == ["unchanged"] * 4 + ["applied"] * 2
+    assert [x["status"] for x in kept("check", folder)["psks"]] == ["unchanged"] * 4 + ["planned"] * 2
+    assert [x["status"] for x in kept("missing", folder)["psks"]] == ["unchanged"] * 4 + ["applied"] * 2
 
 
 def test_a_second_run_leaves_it(rotation: Told) -> None:
@@ -101,39 +101,39 @@ def test_a_second_run_leaves_it(rotation: Told) -> None:
 def test_the_check_run_foretells_the_change_and_shows_no_psk(rotation: Told, name: str) -> None:
     checked = rotation.of(name)
     assert checked["changed"] is True
-    assert all(x["psk"] is None for x in checked["results"])
+    assert all(x["psk"] is None for x in checked["psks"])
 
 
 def test_a_check_run_has_the_keys_of_a_real_one(rotation: Told, folder: Path) -> None:
     check, real = kept("check", folder), kept("missing", folder)
     assert set(check) == set(real)
-    assert [set(x) for x in check["results"]] == [set(x) for x in real["results"]]
+    assert [set(x) for x in check["psks"]] == [set(x) for x in real["psks"]]
 
 
 def test_the_time_that_was_returned_makes_the_next_run_idempotent(rotation: Told, folder: Path) -> None:
-    assert [x["status"] for x in kept("again", folder)["results"]] == ["unchanged"] * 4
+    assert [x["status"] for x in kept("again", folder)["psks"]] == ["unchanged"] * 4
 
 
 def test_a_psk_that_is_young_enough_stays_even_when_rotation_is_asked_for(rotation: Told, folder: Path) -> None:
-    assert [x["status"] for x in kept("young", folder)["results"]] == ["unchanged"] * 4
+    assert [x["status"] for x in kept("young", folder)["psks"]] == ["unchanged"] * 4
 
 
 def test_a_psk_that_is_too_old_is_replaced(rotation: Told, folder: Path) -> None:
-    assert [x["status"] for x in kept("old", folder)["results"]] == ["applied"] * 4
+    assert [x["status"] for x in kept("old", folder)["psks"]] == ["applied"] * 4
 
 
 def test_a_key_that_somebody_replaced_is_set_again(rotation: Told, folder: Path) -> None:
-    assert [x["status"] for x in kept("replaced", folder)["results"]] == ["applied"] * 4
+    assert [x["status"] for x in kept("replaced", folder)["psks"]] == ["applied"] * 4
 
 
 def test_the_register_holds_what_the_api_holds(rotation: Told, folder: Path) -> None:
-    results = kept("replaced", folder)["results"]
+    results = kept("replaced", folder)["psks"]
     assert [x["psk"] for x in results] == held(rotation, results)
     assert [x["ipsec_id"] for x in results] == [rotation.after[x["id"]]["ipsec_id"] for x in results]
 
 
 def test_generated_psks_differ_from_run_to_run(rotation: Told, folder: Path) -> None:
-    made = [x["psk"] for name in ("keys", "old", "replaced") for x in kept(name, folder)["results"]]
+    made = [x["psk"] for name in ("keys", "old", "replaced") for x in kept(name, folder)["psks"]]
     assert len(set(made)) == 12
 
 
@@ -163,7 +163,7 @@ def handed(tell: Tell, simulator_process: Simulator, release: str | None, handed
     def tasks(tunnels: list[dict[str, Any]]) -> list[Task]:
         four = [{"id": x["id"]} for x in tunnels[:4]]
         mixed = [{**four[0], "psk": "{{ own_1 }}"}, {**four[1], "psk": "{{ own_2 }}"}, *four[2:]]
-        known = [{**four[0], "psk": "{{ own_1 }}", "applied_on": "{{ mixed.results[0].applied_on }}"}]
+        known = [{**four[0], "psk": "{{ own_1 }}", "applied_on": "{{ mixed.psks[0].applied_on }}"}]
         return [
             {**psk("mixed", psks=mixed, state="rotated"), "register": "mixed"},
             {**psk("known", psks=known, state="rotated"), "register": "known"},
@@ -196,7 +196,7 @@ def handed(tell: Tell, simulator_process: Simulator, release: str | None, handed
 
 def test_the_register_holds_the_users_own_and_generated_psks(handed: Told, handed_folder: Path) -> None:
     handed.result.ok()
-    results = kept("mixed", handed_folder)["results"]
+    results = kept("mixed", handed_folder)["psks"]
     assert [x["psk"] for x in results] == held(handed, results)
     assert [x["psk"] for x in results[:2]] == OWN
     assert {key for x in results for key in x} == KEYS
@@ -205,31 +205,31 @@ def test_the_register_holds_the_users_own_and_generated_psks(handed: Told, hande
 def test_the_display_is_censored_though_nobody_wrote_no_log(handed: Told) -> None:
     shown = handed.of("mixed")
     assert "censored" in shown
-    assert all("psk" not in x for x in shown.get("results", ()))
+    assert all("psk" not in x for x in shown.get("psks", ()))
 
 
 def test_an_unchanged_entry_keeps_the_psk_that_it_was_given(handed: Told, handed_folder: Path) -> None:
-    (entry,) = kept("known", handed_folder)["results"]
+    (entry,) = kept("known", handed_folder)["psks"]
     assert (entry["status"], entry["psk"]) == ("unchanged", OWN[0])
 
 
 def test_a_refused_entry_does_not_hide_the_keys_that_were_applied(handed: Told, handed_folder: Path) -> None:
     found = kept("unapplied", handed_folder)
     assert found["failed"] is True
-    assert [x["status"] for x in found["results"]] == ["applied", "unapplied", "applied"]
-    assert found["results"][1]["psk"] is None
-    applied = [x for x in found["results"] if x["psk"]]
+    assert [x["status"] for x in found["psks"]] == ["applied", "unapplied", "applied"]
+    assert found["psks"][1]["psk"] is None
+    applied = [x for x in found["psks"] if x["psk"]]
     assert [x["psk"] for x in applied] == held(handed, applied)
 
 
 def test_the_psk_of_an_entry_in_doubt_is_not_lost(handed: Told, handed_folder: Path) -> None:
-    results = kept("doubt", handed_folder)["results"]
+    results = kept("doubt", handed_folder)["psks"]
     assert [x["status"] for x in results] == ["applied", "in_doubt", "applied"]
     assert [x["psk"] for x in results] == held(handed, results)
 
 
 def test_keys_whose_answer_was_lost_are_handed_over(handed: Told, handed_folder: Path) -> None:
-    results = kept("lost", handed_folder)["results"]
+    results = kept("lost", handed_folder)["psks"]
     assert [x["status"] for x in results] == ["applied"] * 2
     assert [x["psk"] for x in results] == held(handed, results)
 
@@ -301,14 +301,14 @@ def test_an_unforeseen_exception_is_one_line_without_its_text(broken: Told, brok
 
 
 def test_an_exception_before_the_first_write_leaves_no_results(broken: Told, broken_folder: Path) -> None:
-    assert "results" not in kept("read", broken_folder)
+    assert "psks" not in kept("read", broken_folder)
 
 
 @pytest.mark.parametrize("how", ["write", "die"])
 def test_the_keys_of_a_module_that_broke_while_it_wrote_are_in_doubt_and_not_lost(
     broken: Told, broken_folder: Path, how: str
 ) -> None:
-    results = kept(how, broken_folder)["results"]
+    results = kept(how, broken_folder)["psks"]
     assert [x["status"] for x in results] == ["in_doubt"] * 2
     assert [x["psk"] for x in results] == held(broken, results)
 

@@ -32,7 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
             sent.update(copy.deepcopy(module_args))
             if answer is not None:
                 return answer(module_args["psks"])
-            return {"changed": True, "results": [entry("applied") for _psk in module_args["psks"]]}
+            return {"changed": True, "psks": [entry("applied") for _psk in module_args["psks"]]}
 
         monkeypatch.setattr(plugin, "_execute_module", execute)
         return plugin.run(task_vars={}), sent
@@ -47,7 +47,7 @@ def entry(status: str) -> dict[str, Any]:
 def test_every_entry_is_sent_with_a_psk_and_gets_it_back(run: Run) -> None:
     result, sent = run([{"name": "a"}, {"name": "b", "psk": OWN}, {"name": "c", "psk": None}])
     psks = [x["psk"] for x in sent["psks"]]
-    assert [x["psk"] for x in result["results"]] == psks
+    assert [x["psk"] for x in result["psks"]] == psks
     assert psks[1] == OWN and len(set(psks)) == 3
 
 
@@ -59,13 +59,13 @@ def test_the_users_own_list_is_not_changed(run: Run) -> None:
 
 def test_a_psk_of_digits_comes_back_as_text(run: Run) -> None:
     result, sent = run([{"name": "a", "psk": 98765432109876543210}])
-    assert result["results"][0]["psk"] == sent["psks"][0]["psk"] == "98765432109876543210"
+    assert result["psks"][0]["psk"] == sent["psks"][0]["psk"] == "98765432109876543210"
 
 
 @pytest.mark.parametrize("status", ["unapplied", "planned", "unchanged"])
 def test_an_entry_whose_psk_is_not_in_place_gets_none_back(run: Run, status: str) -> None:
-    result, _sent = run([{"name": "a"}], lambda _psks: {"results": [entry(status)]})
-    assert result["results"][0]["psk"] is None
+    result, _sent = run([{"name": "a"}], lambda _psks: {"psks": [entry(status)]})
+    assert result["psks"][0]["psk"] is None
     assert "_ansible_no_log" not in result
 
 
@@ -90,12 +90,12 @@ def test_a_psk_that_is_no_text_is_refused_without_showing_it(run: Run, psk: Any)
 def test_a_module_that_died_leaves_every_entry_in_doubt_with_its_psk(run: Run) -> None:
     dead = {"failed": True, "msg": "MODULE FAILURE", "module_stdout": OWN, "module_stderr": OWN, "rc": 137}
     result, sent = run([{"name": "a", "psk": OWN}, {"name": "b"}], lambda _psks: dict(dead))
-    assert [x["status"] for x in result["results"]] == ["in_doubt"] * 2
-    assert [x["psk"] for x in result["results"]] == [x["psk"] for x in sent["psks"]]
+    assert [x["status"] for x in result["psks"]] == ["in_doubt"] * 2
+    assert [x["psk"] for x in result["psks"]] == [x["psk"] for x in sent["psks"]]
     assert not {"module_stdout", "module_stderr", "exception"} & set(result)
     assert result["_ansible_no_log"] is True
 
 
 def test_a_module_that_refused_its_options_leaves_nothing_in_doubt(run: Run) -> None:
     result, _sent = run([{"name": "a"}], lambda _psks: {"failed": True, "msg": "Unsupported parameters"})
-    assert "results" not in result
+    assert "psks" not in result

@@ -38,7 +38,7 @@ def set_psks(client: Client, psks: dict[str, str], check: bool = False, **option
 
 
 def statuses(result: dict[str, Any]) -> list[str]:
-    return [entry["status"] for entry in result["results"]]
+    return [entry["status"] for entry in result["psks"]]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_batches_are_requests(simulator: Simulator, client: Client, psks: dict[s
 
 
 def test_the_result_never_holds_a_psk_of_its_own(client: Client, psks: dict[str, str]) -> None:
-    assert [entry["psk"] for entry in set_psks(client, psks)["results"]] == [None] * 4
+    assert [entry["psk"] for entry in set_psks(client, psks)["psks"]] == [None] * 4
 
 
 def test_an_entry_without_a_psk_is_refused_before_anything_is_written(simulator: Simulator, client: Client) -> None:
@@ -125,7 +125,7 @@ def test_check_mode_plans_and_has_the_api_validate(simulator: Simulator, client:
 def test_a_check_run_has_the_keys_of_a_real_one(client: Client, psks: dict[str, str]) -> None:
     checked, done = set_psks(client, psks, check=True), set_psks(client, psks)
     assert set(checked) == set(done)
-    assert [set(entry) for entry in checked["results"]] == [set(entry) for entry in done["results"]]
+    assert [set(entry) for entry in checked["psks"]] == [set(entry) for entry in done["psks"]]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_lost_answers_are_settled_by_the_time_that_the_tunnels_report(
     assert statuses(result) == ["applied"] * 4
     assert "failure" not in result
     reported = {x["id"]: x["psk_metadata"].get("last_generated_on") for x in simulator.state()["tunnels"]}
-    assert [entry["applied_on"] for entry in result["results"]] == [reported[tunnel_id] for tunnel_id in psks]
+    assert [entry["applied_on"] for entry in result["psks"]] == [reported[tunnel_id] for tunnel_id in psks]
 
 
 def test_keys_that_no_answer_and_no_time_confirms_are_in_doubt(
@@ -194,7 +194,7 @@ def test_some_refused_keys_do_not_hide_the_others(simulator: Simulator, client: 
     simulator.arm({"route": "psk_set", "unapplied": [second]})
     result = set_psks(client, psks)
     assert statuses(result) == ["applied", "unapplied", "applied", "applied"]
-    assert result["results"][1]["reason"] == "failed to persist PSK"
+    assert result["psks"][1]["reason"] == "failed to persist PSK"
     assert "1 unapplied" in result["msg"]
 
 
@@ -216,7 +216,7 @@ def test_after_a_failed_batch_no_other_is_sent(simulator: Simulator, client: Cli
     simulator.arm({"route": "psk_set", "skip": 1, "status": 400, "message": "no"})
     result = set_psks(client, psks, batch_size=1)
     assert statuses(result) == ["applied", "unapplied", "unapplied", "unapplied"]
-    assert result["results"][3]["reason"] == "not sent, because an earlier batch failed"
+    assert result["psks"][3]["reason"] == "not sent, because an earlier batch failed"
     assert simulator.writes() == 1
 
 

@@ -9,20 +9,23 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, format_time
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from tests.unit.plugins.plugin_utils.memory import Crash, MemoryEscrow
 
 TUNNEL = "t1"
+CRASHES = (None, None, None, None, "before", "after")
 LEASE = 100
 START = 1_790_000_000
 OUTCOMES = ("applied", "refused", "lost after", "lost before")
+# What goes wrong beside crashes and lost answers. Each test picks some: together they would hide one another.
+TROUBLES = ("foreign", "late", "stale", "stick", "force", "race", "dead unseen")
 
 
 def keys_of(record: dict[str, Any]) -> set[str]:
@@ -36,6 +39,7 @@ class Run:
 
     number: int
     on_this_machine: bool
+    turns_back: bool = False
     phase: str = "new"
     alive: bool = True
     reported: str | None = None
@@ -67,11 +71,13 @@ class Rotations(RuleBasedStateMachine):
         self.device = "the key before"
         self.foreign = False
         self.late = False
+        self.troubles: set[str] = set()
 
     # -- the world --------------------------------------------------------------------------------------------------
 
-    @initialize(has_key=st.booleans())
-    def begin(self, has_key: bool) -> None:
+    @initialize(has_key=st.booleans(), troubles=st.sets(st.sampled_from(TROUBLES), max_size=3))
+    def begin(self, has_key: bool, troubles: set[str]) -> None:
+        self.troubles = troubles
         if has_key:
             self.set_at_cloudflare("the key before")
 
@@ -120,22 +126,29 @@ class Rotations(RuleBasedStateMachine):
         getattr(self, "do_" + run.phase.replace(" ", "_"))(run, choice)
 
     def do_new(self, run: Run, choice: dict[str, Any]) -> None:
-        stale = choice["stale"] and self.cloudflare_before is not None
+        stale = choice["stale"] and "stale" in self.troubles and self.cloudflare_before is not None
         self.late = self.late or stale
         run.reported = self.cloudflare_before if stale else self.cloudflare_on
         run.phase = "planned"
 
     def do_planned(self, run: Run, choice: dict[str, Any]) -> None:
         entry = {"id": TUNNEL, "name": "one", "reported": run.reported}
-        found = self.escrow(run).prepare([entry], force=choice["force"])
+        force = choice["force"] and ("force" in self.troubles or choice.get("healing", False))
+        if run.turns_back:
+            found = self.escrow(run).roll_back([{**entry, "reason": "by hand"}])
+        else:
+            found = self.escrow(run).prepare([entry], force=force)
         if not found["tunnels"]:
             run.phase = "done"
             return
         run.entry = found["tunnels"][0]
         run.lease_until = self.now + LEASE
         run.psk = found["psks"][0]["psk"] if found["psks"] else None
+        state = self.record_now()["state"]
         run.phase = "prepared" if run.psk else "sent"
-        if choice["force"] and run.reported == self.cloudflare_on:
+        if state == _escrow.ROLLING_BACK:
+            run.phase = "turned" if run.psk else "sent back"
+        if force and not run.turns_back and run.reported == self.cloudflare_on:
             self.foreign = False
 
     def do_prepared(self, run: Run, choice: dict[str, Any]) -> None:
@@ -148,7 +161,7 @@ class Rotations(RuleBasedStateMachine):
         record = self.record()
         if record is None or record["lease"] is None or record["lease"]["owner"] != run.owner:
             self.late = True
-            if not self.may_send_late(run):
+            if "late" not in self.troubles or not self.may_send_late(run):
                 outcome = "lost before"
         if outcome in ("applied", "lost after"):
             on = self.set_at_cloudflare(run.psk)
@@ -183,7 +196,9 @@ class Rotations(RuleBasedStateMachine):
         found = getattr(self.escrow(run), operation)([entry])
         run.phase, run.lease_until = "done", 0
         if found["tunnels"] and operation == "confirm":
-            assert self.record_now()["current"]["psk"] == run.outcome["psk"], "another key than the one seen was promoted"
+            assert self.record_now()["current"]["psk"] == run.outcome["psk"], (
+                "another key than the one seen was promoted"
+            )
 
     def do_failed(self, run: Run, choice: dict[str, Any]) -> None:
         found = self.escrow(run).roll_back([{**run.outcome, "reason": "the device failed"}])
@@ -230,24 +245,33 @@ class Rotations(RuleBasedStateMachine):
     )
 
     @precondition(lambda self: sum(r.alive and r.phase != "done" for r in self.runs) < 4)
-    @rule(on_this_machine=st.booleans())
-    def a_run_starts(self, on_this_machine: bool) -> None:
-        self.new_run(on_this_machine)
+    @rule(on_this_machine=st.booleans(), turns_back=st.sampled_from([False, False, False, True]))
+    def a_run_starts(self, on_this_machine: bool, turns_back: bool) -> None:
+        self.new_run(on_this_machine or "dead unseen" not in self.troubles).turns_back = turns_back
 
     @precondition(lambda self: any(r.alive and r.phase != "done" for r in self.runs))
-    @rule(data=st.data(), choice=choices, crash=st.sampled_from([None, None, None, "before", "after"]), race=choices)
-    def a_run_goes_on(self, data: st.DataObject, choice: dict[str, Any], crash: str | None, race: Any) -> None:
+    @rule(data=st.data(), steps=st.lists(choices, min_size=1, max_size=7), crash=st.sampled_from(CRASHES), race=choices)
+    def a_run_goes_on(self, data: st.DataObject, steps: list[dict[str, Any]], crash: str | None, race: Any) -> None:
         run = data.draw(st.sampled_from([r for r in self.runs if r.alive and r.phase != "done"]))
+        for choice in steps[:-1]:
+            if run.phase != "done":
+                self.step(run, choice)
+                self.check_invariants_of_state()
         others = [r for r in self.runs if r.alive and r.phase != "done" and r is not run]
-        other = data.draw(st.sampled_from([None, *others])) if others else None
+        other = data.draw(st.sampled_from(others)) if others and "race" in self.troubles else None
         self.backend.crash = crash
         if other is not None:
             self.backend.meanwhile = lambda: self.step(other, race)
         try:
-            self.step(run, choice)
+            if run.phase != "done":
+                self.step(run, steps[-1])
         except Crash:
             run.alive = False
         self.backend.crash = self.backend.meanwhile = None
+
+    def check_invariants_of_state(self) -> None:
+        self.no_key_is_lost()
+        self.one_run_at_a_time_holds_the_tunnel()
 
     @precondition(lambda self: any(r.alive and r.phase != "done" for r in self.runs))
     @rule(data=st.data())
@@ -258,6 +282,7 @@ class Rotations(RuleBasedStateMachine):
     def time_goes_by(self, seconds: int) -> None:
         self.now += seconds
 
+    @precondition(lambda self: "foreign" in self.troubles)
     @rule()
     def somebody_else_rotates(self) -> None:
         self.set_at_cloudflare(f"foreign {self.moment}")
@@ -269,13 +294,14 @@ class Rotations(RuleBasedStateMachine):
         self.escrow(self.new_run()).confirm([{"id": TUNNEL, "name": "one", "seen": seen}])
         self.runs.pop()
 
-    @precondition(lambda self: self.record() is not None)
+    @precondition(lambda self: "stick" in self.troubles and self.record() is not None)
     @rule()
     def somebody_sticks_it(self) -> None:
         if not self.escrow(self.new_run()).stick([{"id": TUNNEL, "name": "one", "reason": "look"}])["refused"]:
             self.foreign = True
         self.runs.pop()
 
+    @precondition(lambda self: self.foreign or self.late)
     @rule()
     def all_die_and_a_run_without_faults_heals(self) -> None:
         self.heal()
@@ -294,6 +320,7 @@ class Rotations(RuleBasedStateMachine):
             "promote": False,
             "force": False,
             "stale": False,
+            "healing": True,
         }
         while run.phase != "done":
             self.step(run, choice)

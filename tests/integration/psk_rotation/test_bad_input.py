@@ -1,0 +1,132 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input of the role: one line that names the variable, and nothing is written anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.psk_rotation.stage import Run, Stage
+
+pytestmark = pytest.mark.fleet(tunnels=4)
+
+
+def assert_refused(stage: Stage, run: Run, *words: str) -> None:
+    """One task failed with one line that has these words; Cloudflare and the escrow are as they were."""
+    assert len(run.failed().failures) == 1, run.failures
+    (line,) = run.failures
+    assert "\n" not in line
+    assert line in run.result.stdout or line.replace('"', '\\"') in run.result.stdout
+    for word in words:
+        assert word in line
+    assert run.waves == []
+    assert run.rotated == set()
+    assert not stage.escrow_path.exists()
+
+
+def two_devices(stage: Stage, one: Any, other: Any) -> dict[str, Any]:
+    """An inventory of two devices that name these tunnels."""
+    hosts = {"berlin": one, "paris": other}
+    return {
+        "all": {
+            "hosts": {
+                host: {"ansible_connection": "local", "psk_rotation_tunnels": tunnels} for host, tunnels in hosts.items()
+            }
+        }
+    }
+
+
+def test_an_unknown_tunnel(stage: Stage) -> None:
+    name = next(iter(stage.tunnels().values()))["name"]
+    run = stage.rotate_devices(inventory=two_devices(stage, [name], ["no-such-*"]), then=())
+    assert_refused(stage, run, "psk_rotation_tunnels", "paris", "no-such-*")
+
+
+def test_an_unknown_tunnel_of_localhost(stage: Stage) -> None:
+    run = stage.rotate({"psk_rotation_tunnels": ["nowhere"]}, then=())
+    assert_refused(stage, run, "psk_rotation_tunnels", "localhost", "nowhere")
+
+
+def test_a_tunnel_that_two_devices_claim(stage: Stage) -> None:
+    (one, other), _rest = stage.sites()
+    run = stage.rotate_devices(inventory=two_devices(stage, [one["name"], other["name"]], [one["id"]]), then=())
+    assert_refused(stage, run, "psk_rotation_tunnels", "berlin", "paris", one["name"])
+
+
+def test_no_tunnels_anywhere(stage: Stage) -> None:
+    run = stage.rotate_devices(inventory=two_devices(stage, [], []), then=())
+    assert_refused(stage, run, "psk_rotation_tunnels is empty")
+
+
+def test_no_escrow(stage: Stage) -> None:
+    run = stage.rotate({"psk_rotation_escrow": None}, then=())
+    assert_refused(stage, run, "psk_rotation_escrow", "backend")
+
+
+def test_an_unknown_escrow_backend(stage: Stage) -> None:
+    run = stage.rotate({"psk_rotation_escrow": {"backend": "drawer"}}, then=())
+    assert_refused(stage, run, "psk_rotation_escrow", "drawer", "vault_kv2")
+
+
+def test_a_file_escrow_without_path(stage: Stage) -> None:
+    run = stage.rotate({"psk_rotation_escrow": {"backend": "file"}}, then=())
+    assert_refused(stage, run, "escrow", "path")
+
+
+def test_a_file_escrow_without_vault_secret(stage: Stage) -> None:
+    run = stage.rotate(vault_password=None, then=())
+    assert_refused(stage, run, "vault secret", "--vault-password-file", "escrow.vault_password_file")
+
+
+def test_a_wrong_vault_password(stage: Stage) -> None:
+    stage.rotate(then=()).ok()
+    before = stage.escrow_path.read_bytes()
+    run = stage.rotate({"psk_rotation_force": True}, vault_password="another password", then=()).failed()
+    assert len(run.failures) == 1
+    assert str(stage.escrow_path) in run.failures[0]
+    assert "vault secret" in run.failures[0]
+    assert run.waves == []
+    assert stage.escrow_path.read_bytes() == before
+
+
+def test_a_missing_account(stage: Stage) -> None:
+    run = stage.rotate(env={"CLOUDFLARE_ACCOUNT_ID": None}, then=())
+    assert_refused(stage, run, "account_id", "CLOUDFLARE_ACCOUNT_ID")
+
+
+def test_a_wrong_token(stage: Stage) -> None:
+    run = stage.rotate({"psk_rotation_api_token": "wrong-token-of-the-test"}, then=())
+    assert_refused(stage, run, "401")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("psk_rotation_max_age", "old", ["'old'"]),
+        ("psk_rotation_max_age", "-1d", ["'-1d'"]),
+        ("psk_rotation_wave_size", 0, ["1 to 1000"]),
+        ("psk_rotation_wave_size", 1001, ["1 to 1000"]),
+        ("psk_rotation_wave_size", "many", ["many"]),
+        ("psk_rotation_canary", -1, ["-1"]),
+        ("psk_rotation_max_failures", "lots", ["'lots'", "10%"]),
+        ("psk_rotation_max_failures", "101%", ["'101%'"]),
+        ("psk_rotation_group_by", "(", ["regular expression"]),
+        ("psk_rotation_group_by", "-[ab]$", ["(?P<group>"]),
+        ("psk_rotation_group_by", 7, ["regular expression"]),
+        ("psk_rotation_group_by", {"north": ["no-such-tunnel"]}, ["no-such-tunnel"]),
+        ("psk_rotation_confirmation", "perhaps", ["perhaps"]),
+        ("psk_rotation_confirmation", "verify", ["psk_rotation_verify_tasks"]),
+    ],
+)
+def test_a_bad_value(stage: Stage, variable: str, value: Any, words: list[str]) -> None:
+    run = stage.rotate({variable: value}, then=()).failed()
+    text = " ".join(run.failures[0].split())
+    assert len(run.failures) == 1
+    assert variable in text
+    for word in words:
+        assert word in text
+    assert run.waves == []
+    assert not stage.escrow_path.exists()
