@@ -73,7 +73,7 @@ options:
     default: true
   mode:
     description:
-      - V(rotate) begins and finishes rotations, V(reconcile) only finishes them, V(rollback) turns them back, V(confirm)
+      - V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback) turns them back, V(confirm)
         looks for those that wait to be confirmed, V(report) only looks.
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
@@ -94,7 +94,8 @@ _value:
     - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched, C(foreign),
       those among them that somebody else has changed; C(planned), how many
       are; C(psks), what to have validated; C(limit) and C(failed_before), how many failures are allowed and how many
-      there were; C(rotation_id); C(problem), why nothing can be planned, or empty. An entry is C({index, id, name, host, group, reported, status, reason}).
+      there were; C(rotation_id); C(problem), why nothing can be planned, or empty. An entry is
+      C({index, id, name, host, group, reported, status, reason}).
   type: dict
 """
 

@@ -10,7 +10,8 @@ version_added: 1.0.0
 author: The magicwan.cloudflare authors (@magicwan)
 description:
   - Out of all tunnels of an account, picks those that the hosts of this batch terminate, and those that back them up.
-  - Picks none if a host names an unknown tunnel, or if two hosts name the same one. P(magicwan.cloudflare.psk_rotation_plan#filter)
+  - Picks none if a host names an unknown tunnel, or if two hosts name the same one.
+    P(magicwan.cloudflare.psk_rotation_plan#filter)
     says why.
 options:
   _input:

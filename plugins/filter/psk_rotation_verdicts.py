@@ -56,8 +56,6 @@ class FilterModule:
 
 
 @one_line_errors
-def psk_rotation_verdicts(
-    applied: t.Any, evidence: t.Any, token: str, verified: bool = False
-) -> dict[str, t.Any]:
+def psk_rotation_verdicts(applied: t.Any, evidence: t.Any, token: str, verified: bool = False) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     return verdicts(applied, evidence, token, bool(verified))

@@ -9,7 +9,8 @@ short_description: One wave of a rotation, as it can go now
 version_added: 1.0.0
 author: The magicwan.cloudflare authors (@magicwan)
 description:
-  - Takes out of a wave the tunnels whose device is not reachable, and those of whose group another tunnel is not done. Takes out all of them when too many tunnels have failed.
+  - Takes out of a wave the tunnels whose device is not reachable, and those of whose group another tunnel is not done.
+    Takes out all of them when too many tunnels have failed.
 options:
   _input:
     description: The plan, as P(magicwan.cloudflare.psk_rotation_plan#filter) returns it.

@@ -78,7 +78,7 @@ options:
     type: list
     elements: raw
   results:
-    description: With V(record), the results of M(magicwan.cloudflare.ipsec_psk).
+    description: With V(record), what M(magicwan.cloudflare.ipsec_psk) returned as C(psks).
     type: list
     elements: dict
     default: []

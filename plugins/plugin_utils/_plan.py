@@ -20,7 +20,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
 
 MAX_WAVE_SIZE = 1000
-# rotate begins and finishes; reconcile only finishes; confirm waits for nothing else; rollback turns back; report looks.
+# rotate begins and finishes, reconcile only finishes, confirm confirms what waits, rollback turns back, report looks.
 MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
 # Statuses that need nobody's attention. A skipped tunnel is another run's, or waits for one that is counted itself.
 HARMLESS = ("confirmed", "promoted", "unchanged", "planned", "due", "waiting", "skipped")
@@ -262,8 +262,8 @@ def verdicts(
 ) -> dict[str, list[Entry]]:
     """Which applied tunnels of a wave are ``done`` and which have ``failed``, by positive evidence only.
 
-    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``, with ``finished`` in seconds
-    since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: a new IKE_AUTH was seen, so say the hooks.
+    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``, with ``finished`` in
+    seconds since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: a new IKE_AUTH was seen, so say the hooks.
     """
     done, failed = [], []
     for entry in applied:
@@ -302,14 +302,13 @@ def owners_of(tunnels: Sequence[Mapping[str, t.Any]], claims: Mapping[str, Seque
             owners[tunnel["id"]] = host
     if not owners:
         raise InputError(
-            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates, or all on localhost"
+            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates,"
+            " or all on localhost"
         )
     return owners
 
 
-def _grouping(
-    group_by: t.Any, tunnels: Sequence[Mapping[str, t.Any]]
-) -> Callable[[Mapping[str, t.Any], str], str]:
+def _grouping(group_by: t.Any, tunnels: Sequence[Mapping[str, t.Any]]) -> Callable[[Mapping[str, t.Any], str], str]:
     """The group of a tunnel with its host, by the rule ``auto``, a regular expression, or a mapping."""
     if isinstance(group_by, Mapping):
         named: dict[str, str] = {}
@@ -335,9 +334,7 @@ def _grouping(
     return by_name
 
 
-def _members(
-    tunnels: Sequence[Mapping[str, t.Any]], group: str, patterns: Sequence[str]
-) -> list[Mapping[str, t.Any]]:
+def _members(tunnels: Sequence[Mapping[str, t.Any]], group: str, patterns: Sequence[str]) -> list[Mapping[str, t.Any]]:
     try:
         return _tunnel.select(tunnels, patterns)
     except (InputError, TypeError) as exc:

@@ -29,8 +29,8 @@ def results(
 ) -> list[Entry]:
     """One result for each of ``entries`` (out of the plan), in the account's order.
 
-    ``tunnels`` are the account's, at which the entries' ``index`` points. ``known`` are the escrow's records with PSKs, as they were before; ``outcomes`` what has happened since, the
-    latest of a tunnel counting.
+    ``tunnels`` are the account's, at which the entries' ``index`` points; ``known`` the escrow's records with PSKs, as
+    they were before; ``outcomes`` what has happened since, the latest of a tunnel counting.
     """
     records = {x["id"]: x for x in known}
     happened = {x["id"]: x for x in outcomes}
