@@ -12,11 +12,13 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 
 # The second ansible-core that the tests run on, beside the one of requirements/demo.txt.
 CORES ?= 2.19
+# How many random kills `make faults` adds to its matrix.
+KILLS ?= 200
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: help setup cores demo lint format unit integration test build clean
+.PHONY: help setup cores demo lint format unit integration test faults leaks build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -46,6 +48,14 @@ integration: setup cores ## Run modules and roles against the simulator
 
 test: setup cores lint ## Run lint, unit and integration
 	@$(PYTEST) tests/unit tests/integration
+
+faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
+	@.venv/bin/python -m tests.faults --kills $(KILLS)
+
+leaks: setup ## Search all that rotations leave for PSKs and the token, on five versions of ansible-core
+	@tools/core-venv 2.18 2.19 2.20 2.22
+	@.venv/bin/pytest -q tests/integration/leaks -k planted
+	@.venv/bin/python -m tests.leaks
 
 build: setup ## Build the collection's archive in build/
 	@.venv/bin/python tools/build

@@ -76,7 +76,9 @@ def plan(
     owners = owners_of(tunnels, claims)
     by_id = {x["id"]: x for x in records}
     group_of = _grouping(options.group_by, tunnels)
-    taken, unchanged, left = [], [], []
+    taken: list[Entry] = []
+    unchanged: list[Entry] = []
+    left: list[Entry] = []
     sick: dict[str, str] = {}
     for index, tunnel in enumerate(tunnels):
         host = owners.get(tunnel["id"])
@@ -263,12 +265,13 @@ def verdicts(
     """Which applied tunnels of a wave are ``done`` and which have ``failed``, by positive evidence only.
 
     ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``, with ``finished`` in
-    seconds since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: a new IKE_AUTH was seen, so say the hooks.
+    seconds since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: the hooks have seen a new
+    IKE_AUTH.
     """
     done, failed = [], []
     for entry in applied:
         said = evidence.get(entry["host"]) or {}
-        kept = {key: entry[key] for key in ("id", "name", "host")}
+        kept = {key: entry.get(key) for key in ("id", "name", "host", "rotation_id")}
         reason = None
         if said.get("wave") != wave:
             reason = f"its device {entry['host']} did not report back"
@@ -281,7 +284,7 @@ def verdicts(
             exposure = round(float(said["finished"]) - applied_at, 3) if applied_at else None
             done.append({**kept, "seen": verified, "exposure_seconds": exposure})
         else:
-            failed.append({**kept, "reason": reason})
+            failed.append({**kept, "status": "failed", "reason": reason})
     return {"done": done, "failed": failed}
 
 

@@ -112,6 +112,9 @@ class OpenBao:
         """From here on it accepts connections and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        states = [Path(f"/proc/{self._process.pid}/stat"), *Path(f"/proc/{self._process.pid}/task").glob("*/stat")]
+        while not all(_is_stopped(x) for x in states):
+            time.sleep(0.005)
 
     def resume(self) -> None:
         """Ends pause()."""
@@ -199,6 +202,10 @@ class OpenBao:
 
 def _hcl(capabilities: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{x}"' for x in capabilities) + "]"
+
+
+def _is_stopped(stat: Path) -> bool:
+    return stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
 
 
 def _free_port() -> int:

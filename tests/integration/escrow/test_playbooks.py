@@ -41,7 +41,7 @@ ROTATE = """
       magicwan.cloudflare.psk_escrow:
         operation: record
         tunnels: "{{ prepared.tunnels }}"
-        results: "{{ sent.results }}"
+        results: "{{ sent.psks }}"
       register: recorded
     - name: Confirm
       magicwan.cloudflare.psk_escrow:

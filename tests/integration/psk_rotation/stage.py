@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from tests.harness.playbook import Playbooks, Result
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
-PASSWORD = "vault-password-of-the-tests"  # noqa: S105
+PASSWORD = "vault-password-of-the-tests"
 LOCALHOST = "localhost\n"
 
 ACTIONS = Path(__file__).resolve().parent / "action_plugins"
@@ -247,6 +246,11 @@ def _secrets_in(value: Any) -> Iterator[str]:
 
 
 def _glob(one: str, other: str) -> str:
-    start = os.path.commonprefix([one, other])
-    end = os.path.commonprefix([one[len(start) :][::-1], other[len(start) :][::-1]])[::-1]
+    start = _common(one, other)
+    end = _common(one[len(start) :][::-1], other[len(start) :][::-1])[::-1]
     return f"{start}*{end}"
+
+
+def _common(one: str, other: str) -> str:
+    length = next((n for n, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), min(len(one), len(other)))
+    return one[:length]

@@ -33,7 +33,8 @@ def two_devices(stage: Stage, one: Any, other: Any) -> dict[str, Any]:
     return {
         "all": {
             "hosts": {
-                host: {"ansible_connection": "local", "psk_rotation_tunnels": tunnels} for host, tunnels in hosts.items()
+                host: {"ansible_connection": "local", "psk_rotation_tunnels": tunnels}
+                for host, tunnels in hosts.items()
             }
         }
     }

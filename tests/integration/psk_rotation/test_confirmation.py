@@ -78,9 +78,7 @@ def test_without_an_escrow_the_results_hold_the_psks(stage: Stage) -> None:
 
 
 def test_without_an_escrow_devices_get_their_psks(stage: Stage) -> None:
-    run = stage.rotate_devices(
-        {"psk_rotation_escrow": {"backend": "none"}, "psk_rotation_force": True}, then=()
-    ).ok()
+    run = stage.rotate_devices({"psk_rotation_escrow": {"backend": "none"}, "psk_rotation_force": True}, then=()).ok()
     for device in DEVICES:
         assert stage.device_psks(device) == {i: run.after[i]["psk"] for i in stage.own(device)}
 

@@ -78,7 +78,9 @@ def test_a_batch_takes_two_waves_and_touches_its_own_devices_only(story: Story) 
 
 def test_the_hook_runs_once_for_each_tunnel_of_a_device(story: Story) -> None:
     for device in DEVICES:
-        assert [[x["id"] for x in call["wave"]] for call in story.calls[device]] == [[i] for i in story.stage.own(device)]
+        assert [[x["id"] for x in call["wave"]] for call in story.calls[device]] == [
+            [i] for i in story.stage.own(device)
+        ]
 
 
 def test_the_hook_of_a_second_tunnel_runs_after_the_first_is_done(story: Story) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -343,26 +342,26 @@ def test_a_foreign_lock_is_waited_for_and_then_given_up(path: Path) -> None:
         make(path, lock_timeout=0.2).check()
 
 
-def _add(path: Path, worker: int, count: int) -> None:
-    for number in range(count):
-        while make(path).store({f"w{worker}-{number}": Stored(new_record("x"), 0)}):
-            pass
-        shared = make(path).load(["shared"])["shared"]
-        while make(path).store(
-            {"shared": Stored({**shared.record, "generation": shared.record["generation"] + 1}, shared.version)}
-        ):
-            shared = make(path).load(["shared"])["shared"]
+ADD = """
+import sys
+sys.path[:0] = {paths!r}
+from tests.unit.plugins.plugin_utils.test_escrow_file import *
+for number in range(5):
+    assert not make(Path({path!r})).store({{f"w{worker}-{{number}}": Stored(new_record("x"), 0)}})
+    while True:
+        found = make(Path({path!r})).load(["shared"])["shared"]
+        after = {{**found.record, "generation": found.record["generation"] + 1}}
+        if not make(Path({path!r})).store({{"shared": Stored(after, found.version)}}):
+            break
+"""
 
 
 def test_writers_at_once_lose_no_update(path: Path) -> None:
     make(path).store({"shared": Stored(new_record("shared"), 0)})
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_add, args=(path, number, 5)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+    paths = [x for x in sys.path if x]
+    codes = [ADD.format(paths=paths, path=str(path), worker=worker) for worker in range(4)]
+    workers = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
+    assert [worker.wait(60) for worker in workers] == [0] * 4
     found = make(path).load()
     assert len(found) == 21
     assert found["shared"].record["generation"] == 20

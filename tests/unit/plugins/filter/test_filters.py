@@ -1,0 +1,152 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters as Ansible calls them: names, defaults, and errors that are one line."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.magicwan.cloudflare.plugins.filter.ipsec_tunnel_options import ipsec_tunnel_options
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_host_facts import psk_rotation_host_facts
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_plan import psk_rotation_plan
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_results import psk_rotation_results
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_scope import psk_rotation_scope
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_summary import psk_rotation_summary
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_verdicts import psk_rotation_verdicts
+from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_wave import psk_rotation_wave
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._filters import one_line_errors
+
+FILTERS = sorted((Path(__file__).resolve().parents[4] / "plugins" / "filter").glob("*.py"))
+MODULE = "ansible_collections.magicwan.cloudflare.plugins.filter"
+
+
+def tunnel(tunnel_id: str, **fields: Any) -> dict[str, Any]:
+    """A tunnel as ipsec_tunnel_info returns it, as far as the filters look."""
+    given = {
+        "id": tunnel_id,
+        "name": f"name-{tunnel_id}",
+        "cloudflare_endpoint": "203.0.113.1",
+        "customer_endpoint": None,
+        "interface_address": "10.64.0.0/31",
+        "interface_address6": None,
+        "replay_protection": False,
+        "bgp": None,
+        "psk_metadata": None,
+        "remote_identities": {"fqdn_id": None, "user_id": None},
+        "custom_remote_identities": None,
+    }
+    return {**given, **fields}
+
+
+TUNNELS = [tunnel("t1"), tunnel("t2")]
+CLAIMS = {"berlin": ["t1"], "paris": ["t2"]}
+
+
+@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
+def test_a_filter_has_the_name_of_its_file(path: Path) -> None:
+    module = importlib.import_module(f"{MODULE}.{path.stem}")
+    assert list(module.FilterModule().filters()) == [path.stem]
+
+
+@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
+def test_a_filter_is_documented(path: Path) -> None:
+    module = importlib.import_module(f"{MODULE}.{path.stem}")
+    assert yaml.safe_load(module.DOCUMENTATION)["name"] == path.stem
+    assert path.stem in module.EXAMPLES
+    assert "_value" in yaml.safe_load(module.RETURN)
+
+
+def test_an_error_of_ours_becomes_one_line_of_ansible() -> None:
+    @one_line_errors
+    def fails() -> None:
+        raise InputError("what is wrong")
+
+    with pytest.raises(AnsibleFilterError, match=r"^what is wrong$"):
+        fails()
+
+
+def test_another_error_stays_what_it_is() -> None:
+    @one_line_errors
+    def fails() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fails()
+
+
+def test_options_leave_out_what_is_not_set() -> None:
+    found = ipsec_tunnel_options(tunnel("t1"))
+    assert found["name"] == "name-t1"
+    assert None not in found.values()
+
+
+def test_host_facts_takes_the_first_name_that_a_host_has() -> None:
+    hostvars = {"a": {"x": 1, "y": 2}, "b": {"y": 3}, "c": {}}
+    assert psk_rotation_host_facts(["a", "b", "c"], hostvars, "x", "y") == {"a": 1, "b": 3}
+
+
+def test_a_plan_needs_no_options() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin"])
+    assert [[x["id"] for x in wave] for wave in planned["waves"]] == [["t1"]]
+    assert planned["problem"] == ""
+
+
+def test_every_plan_has_an_id_of_its_own() -> None:
+    ids = {psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin"])["rotation_id"] for _time in range(3)}
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize("options", [{"max_age": "old"}, {"wave_size": 0}, {"group_by": "("}, {"max_failures": "x"}])
+def test_a_plan_that_can_not_be_says_why_and_does_nothing(options: dict[str, Any]) -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin"], **options)
+    assert f"psk_rotation_{next(iter(options))}" in planned["problem"]
+    assert planned["waves"] == []
+
+
+def test_the_scope_of_a_batch() -> None:
+    assert psk_rotation_scope(TUNNELS, CLAIMS, ["paris"]) == ["t2"]
+
+
+def test_the_scope_of_bad_claims_is_empty_because_the_plan_says_what_is_wrong() -> None:
+    assert psk_rotation_scope(TUNNELS, {"berlin": ["nowhere"]}, ["berlin"]) == []
+
+
+def test_a_wave_takes_hosts_that_have_been_reached_for_it() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin", "paris"])
+    reached = {"berlin": "w1", "paris": "w0"}
+    wave = psk_rotation_wave(planned, 0, [], ["berlin", "paris"], reached=reached, token="w1")
+    assert [x["host"] for x in wave["tunnels"]] == ["berlin"]
+    assert [x["status"] for x in wave["skipped"]] == ["unreached"]
+
+
+def test_a_wave_without_devices_takes_all_hosts() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin", "paris"])
+    assert len(psk_rotation_wave(planned, 0, [], ["berlin", "paris"])["tunnels"]) == 2
+
+
+def test_verdicts_need_evidence() -> None:
+    applied = [{"id": "t1", "name": "n", "host": "berlin", "recorded_at": 1.0}]
+    assert len(psk_rotation_verdicts(applied, {}, "w1")["failed"]) == 1
+
+
+def test_results_of_a_host_are_its_own() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin", "paris"])
+    assert [x["id"] for x in psk_rotation_results(TUNNELS, planned, [], [], ["paris"])] == ["t2"]
+
+
+def test_results_can_be_only_some() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin", "paris"])
+    assert psk_rotation_results(TUNNELS, planned, [], [], ["paris"], only=iter(["t1"])) == []
+
+
+def test_a_summary_of_results() -> None:
+    planned = psk_rotation_plan(TUNNELS, [], CLAIMS, ["berlin", "paris"])
+    told = psk_rotation_summary(psk_rotation_results(TUNNELS, planned, [], [], ["berlin"]), "2", "r1")
+    assert (told["tunnels"], told["waves"], told["rotation_id"]) == (1, 2, "r1")
