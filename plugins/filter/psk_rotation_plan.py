@@ -50,15 +50,12 @@ options:
     description: The rule of C(psk_rotation_group_by).
     type: raw
     default: auto
-  confirmation:
-    description: The rule of C(psk_rotation_confirmation). With V(manual), applied PSKs are left to the later step.
-    type: str
-    choices: [verify, manual, none]
-    default: none
-  can_verify:
-    description: Whether there are tasks that can verify. Without them, O(confirmation=verify) is refused.
-    type: bool
-    default: true
+  hooks:
+    description:
+      - The task files of each host of this batch, and how it confirms, by host, each
+        C({reach, device, verify, confirmation}).
+    type: dict
+    default: {}
   max_failures:
     description: How many tunnels may fail before no further wave begins, a number or a percentage such as V(10%).
     type: str
@@ -91,21 +88,23 @@ plan: "{{ tunnels | magicwan.cloudflare.psk_rotation_plan(records, claims, hosts
 RETURN = r"""
 _value:
   description:
-    - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched, C(foreign),
-      those among them that somebody else has changed; C(planned), how many
-      are; C(psks), what to have validated; C(limit) and C(failed_before), how many failures are allowed and how many
-      there were; C(rotation_id); C(problem), why nothing can be planned, or empty. An entry is
-      C({index, id, name, host, group, reported, status, reason}).
+    - C(waves), lists of entries; C(unchanged) and C(left), lists of entries that are not touched; C(foreign), those
+      among them that somebody else has changed; C(planned), how many are taken.
+    - C(psks), what to have validated; C(limit) and C(failed_before), how many failures are allowed and how many there
+      were; C(has_devices), whether any host has tasks of its own; C(rotation_id); C(problem), why nothing can be
+      planned, or empty.
+    - An entry is C({index, id, name, host, group, reported, status, reason}).
   type: dict
 """
 
+import os
 import secrets
 import time
 import typing as t
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_age
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, nothing, plan
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, check_hooks, nothing, plan
 
 
 class FilterModule:
@@ -126,8 +125,7 @@ def psk_rotation_plan(
     wave_size: int = 1000,
     canary: int = 0,
     group_by: t.Any = "auto",
-    confirmation: str = "none",
-    can_verify: bool = True,
+    hooks: t.Any = None,
     max_failures: t.Any = "0",
     summaries: t.Any = None,
     adopt: bool = True,
@@ -137,6 +135,7 @@ def psk_rotation_plan(
     """See DOCUMENTATION."""
     rotation_id = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
     try:
+        confirmation, has_devices = check_hooks(hooks or {}, os.path.isfile)
         options = Options(
             hosts=frozenset(hosts),
             max_age=parse_age(max_age, "psk_rotation_max_age"),
@@ -145,7 +144,6 @@ def psk_rotation_plan(
             canary=int(canary),
             group_by=group_by,
             confirmation=confirmation,
-            can_verify=bool(can_verify),
             max_failures=max_failures,
             summaries=summaries or {},
             adopt=bool(adopt),
@@ -153,6 +151,7 @@ def psk_rotation_plan(
             rollback_id=rollback_id,
             now=time.time_ns(),
         )
-        return {**plan(tunnels, records, claims, options), "rotation_id": rotation_id, "problem": ""}
+        planned = plan(tunnels, records, claims, options)
+        return {**planned, "has_devices": has_devices, "rotation_id": rotation_id, "problem": ""}
     except InputError as exc:
         return {**nothing(), "rotation_id": rotation_id, "problem": exc.message}

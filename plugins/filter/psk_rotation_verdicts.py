@@ -18,17 +18,13 @@ options:
     elements: dict
     required: true
   evidence:
-    description: What each host reported, by host, each C({wave, done, finished, reason, failed}).
+    description: What each host reported, by host, each C({wave, done, verified, finished, reason, failed}).
     type: dict
     required: true
   token:
     description: The name of this wave, which the evidence must bear.
     type: str
     required: true
-  verified:
-    description: Whether the hooks have seen a new IKE_AUTH.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -56,6 +52,6 @@ class FilterModule:
 
 
 @one_line_errors
-def psk_rotation_verdicts(applied: t.Any, evidence: t.Any, token: str, verified: bool = False) -> dict[str, t.Any]:
+def psk_rotation_verdicts(applied: t.Any, evidence: t.Any, token: str) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
-    return verdicts(applied, evidence, token, bool(verified))
+    return verdicts(applied, evidence, token)

@@ -336,7 +336,7 @@ class Client:
         hint = _HINTS.get(error_class, "")
         if status >= 500 or status == 408:
             error_class = ServerError
-        unknown = repeated or (writes and error_class is ServerError)
+        unknown = repeated or (writes and (error_class is ServerError or status < 300))
         where = f" at {pointer}" if pointer else ""
         number = "" if code is None else f", code {code}"
         return error_class(

@@ -219,7 +219,7 @@ def _set_batch(
         answer = _send(client, psks, validate_only)
     except CloudflareError as exc:
         if not exc.outcome_unknown:
-            return {x["id"]: _psk.outcome("unapplied", exc.detail or exc.message) for x in batch}, exc
+            return {x["id"]: _psk.outcome("unapplied", exc.message) for x in batch}, exc
         return _settle(client, batch, exc)
     if validate_only:
         refused = answer.unapplied
@@ -265,6 +265,6 @@ def _settle(
                 "applied", "the answer was lost; the tunnel reports a new PSK", applied_on=now_reported
             )
         else:
-            outcomes[entry["id"]] = _psk.outcome("in_doubt", lost.detail or lost.message)
+            outcomes[entry["id"]] = _psk.outcome("in_doubt", lost.message)
     all_settled = all(x["status"] == "applied" for x in outcomes.values())
     return outcomes, None if all_settled else lost

@@ -270,7 +270,11 @@ class Escrow:
         self, tunnels: Sequence[Entry], move: Callable[[Record, Entry], Record]
     ) -> tuple[dict[str, Record], list[Entry]]:
         """Moves and stores the records; returns those that were moved, and the entries that could not be."""
-        loaded = self.backend.load([x["id"] for x in tunnels])
+        try:
+            loaded = self.backend.load([x["id"] for x in tunnels])
+        except EscrowError as exc:
+            names = _shown([x["name"] or x["id"] for x in tunnels])
+            raise EscrowError(f"{exc}; nothing could be written down for {names}: run again, nothing is lost") from None
         changes: dict[str, Stored] = {}
         unchanged: dict[str, Record] = {}
         refused: list[Entry] = []
@@ -305,11 +309,9 @@ class Escrow:
             written = [i for i in changes if i not in conflicts]
             back = self.backend.load(written)
         except EscrowError as exc:
-            names = [change.record["name"] or i for i, change in changes.items()]
-            more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+            names = _shown([change.record["name"] or i for i, change in changes.items()])
             raise EscrowError(
-                f"{exc}; it is not known if this was written for {', '.join(names[:NAMES_SHOWN])}{more}: run again,"
-                " nothing is lost"
+                f"{exc}; it is not known if this was written for {names}: run again, nothing is lost"
             ) from None
         for tunnel_id in written:
             record, version = back.get(tunnel_id) or Stored({}, 0)
@@ -318,6 +320,12 @@ class Escrow:
             if not ours and version <= stored.version + 1:
                 raise EscrowError(f"the escrow gives back another record of tunnel {tunnel_id} than was stored")
         return conflicts
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _check_rotation(record: Record, entry: Entry) -> None:

@@ -24,6 +24,8 @@ MAX_WAVE_SIZE = 1000
 MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
 # Statuses that need nobody's attention. A skipped tunnel is another run's, or waits for one that is counted itself.
 HARMLESS = ("confirmed", "promoted", "unchanged", "planned", "due", "waiting", "skipped")
+# Task files that the role brings along.
+OWN_HOOKS = "hooks/"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 Entry = dict[str, t.Any]
@@ -44,7 +46,6 @@ class Options:
     canary: int
     group_by: t.Any
     confirmation: str
-    can_verify: bool
     max_failures: t.Any
     summaries: Mapping[str, Mapping[str, t.Any]]
     adopt: bool
@@ -55,8 +56,6 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.wave_size <= MAX_WAVE_SIZE:
             raise InputError(f"psk_rotation_wave_size must be 1 to {MAX_WAVE_SIZE}, not {self.wave_size}")
-        if self.confirmation == "verify" and not self.can_verify:
-            raise InputError("psk_rotation_confirmation is verify, but psk_rotation_verify_tasks names no tasks")
         if self.canary < 0:
             raise InputError(f"psk_rotation_canary must not be negative, but is {self.canary}")
 
@@ -121,10 +120,31 @@ def plan(
     }
 
 
+def check_hooks(hooks: Mapping[str, Mapping[str, t.Any]], exists: Callable[[str], bool]) -> tuple[str, bool]:
+    """How this batch of hosts confirms, and whether any host has tasks of its own. Raises InputError.
+
+    ``hooks`` maps hosts to ``{reach, device, verify, confirmation}``, the first three being task files or empty.
+    """
+    for host, own in hooks.items():
+        for kind in ("reach", "device", "verify"):
+            path = own[kind]
+            if path and not (path.startswith(OWN_HOOKS) or (path.startswith("/") and exists(path))):
+                raise InputError(f"psk_rotation_{kind}_tasks of {host}: there is no file {path!r}; give its whole path")
+        if own["confirmation"] == "verify" and not own["verify"]:
+            raise InputError(
+                f"psk_rotation_confirmation of {host} is verify, but psk_rotation_verify_tasks names no tasks"
+            )
+    confirmations = {own["confirmation"] for own in hooks.values()}
+    if "manual" in confirmations and len(confirmations) > 1:
+        raise InputError("psk_rotation_confirmation is manual on some hosts of the batch only; make it the same on all")
+    with_tasks = any(own["device"] or own["verify"] for own in hooks.values())
+    return ("manual" if "manual" in confirmations else "none"), with_tasks
+
+
 def nothing() -> dict[str, t.Any]:
     """A plan that does nothing."""
     lists: dict[str, t.Any] = {key: [] for key in ("waves", "unchanged", "left", "foreign", "psks")}
-    return {**lists, "planned": 0, "limit": 0, "failed_before": 0}
+    return {**lists, "planned": 0, "limit": 0, "failed_before": 0, "has_devices": False}
 
 
 def parse_limit(limit: t.Any, of: int) -> int:
@@ -260,13 +280,11 @@ def verdicts(
     applied: Sequence[Mapping[str, t.Any]],
     evidence: Mapping[str, Mapping[str, t.Any]],
     wave: str,
-    verified: bool,
 ) -> dict[str, list[Entry]]:
     """Which applied tunnels of a wave are ``done`` and which have ``failed``, by positive evidence only.
 
-    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``, with ``finished`` in
-    seconds since 1970 and ``failed`` a mapping of tunnel ids to reasons. ``verified``: the hooks have seen a new
-    IKE_AUTH.
+    ``evidence`` maps hosts to what they reported: ``{wave, done, verified, finished, reason, failed}``. ``verified``
+    says if a new IKE_AUTH was seen, ``finished`` is in seconds since 1970, ``failed`` maps tunnel ids to reasons.
     """
     done, failed = [], []
     for entry in applied:
@@ -282,7 +300,7 @@ def verdicts(
         if reason is None:
             applied_at = entry.get("recorded_at")
             exposure = round(float(said["finished"]) - applied_at, 3) if applied_at else None
-            done.append({**kept, "seen": verified, "exposure_seconds": exposure})
+            done.append({**kept, "seen": bool(said.get("verified")), "exposure_seconds": exposure})
         else:
             failed.append({**kept, "status": "failed", "reason": reason})
     return {"done": done, "failed": failed}

@@ -79,6 +79,23 @@ verdict() {
     echo "$1 $2 $3 $4"
 }
 
+# start_anew CONNECTION CHILD: re-authenticate what is up, otherwise establish it
+start_anew() {
+    sas "$1" > "$work/before.$1"
+    if grep -q '^[0-9]* ESTABLISHED.* INSTALLED' "$work/before.$1"; then
+        sc --rekey --ike "$1" --reauth > "$work/out.$1" 2>&1
+        if ! grep -q 'completed successfully' "$work/out.$1"; then
+            verdict "$1" failed - "re-authentication was refused: $(because "$work/out.$1")"
+        fi
+        return
+    fi
+    # What hangs half-open may wait for minutes before it tries again, and without a CHILD_SA there is no way back.
+    while read -r number states; do
+        sc --terminate --ike-id "$number" --force --timeout 1 > /dev/null 2>&1
+    done < "$work/before.$1"
+    sc --initiate --ike "$1" --child "$2" --timeout "$seconds" > "$work/out.$1" 2>&1 &
+}
+
 work=$(mktemp -d) || exit 1
 trap stop EXIT
 trap 'exit 1' HUP INT TERM
@@ -118,19 +135,7 @@ for target in "$@"; do
         verdict "$name" failed - "the daemon's log cannot be read: $(because "$work/log.err")"
         continue
     fi
-    sas "$name" > "$work/before.$name"
-    if grep -q '^[0-9]* ESTABLISHED.* INSTALLED' "$work/before.$name"; then
-        sc --rekey --ike "$name" --reauth > "$work/out.$name" 2>&1
-        if ! grep -q 'completed successfully' "$work/out.$name"; then
-            verdict "$name" failed - "re-authentication was refused: $(because "$work/out.$name")"
-        fi
-    else
-        # What hangs half-open may wait for minutes before it tries again, and without a CHILD_SA there is no way back.
-        while read -r number states; do
-            sc --terminate --ike-id "$number" --force --timeout 1 > /dev/null 2>&1
-        done < "$work/before.$name"
-        sc --initiate --ike "$name" --child "$child" --timeout "$seconds" > "$work/out.$name" 2>&1 &
-    fi
+    start_anew "$name" "$child"
 done
 
 while :; do
@@ -151,6 +156,10 @@ while :; do
         esac
         if [ -n "$reason" ]; then
             verdict "$name" failed - "$reason"
+        elif grep -q 'due to existing duplicate' "$work/out.$name"; then
+            # The daemon itself has been faster, maybe before this script could watch it.
+            start_anew "$name" "${target#*/}"
+            pending=y
         elif grep -q '^initiate failed' "$work/out.$name" && ! grep -q 'not established after' "$work/out.$name"; then
             # Its log lines may still be on their way: what the daemon says comes first.
             sleep 0.5

@@ -20,9 +20,7 @@ from tests.integration.modules.conftest import Task, Tell, Told, arm, may_fail, 
 
 KEYS = {"id", "name", "status", "changed", "applied_on", "ipsec_id", "reason", "psk"}
 OWN = ["FirstKeyOfTheUser0123456789", "SecondKeyOfTheUser0123456789"]
-BATCH = (
-    "{{ keys.psks | map('dict2items') | map('selectattr', 'key', 'in', ['id', 'applied_on']) | map('items2dict') }}"
-)
+BATCH = "{{ keys.psks | map('dict2items') | map('selectattr', 'key', 'in', ['id', 'applied_on']) | map('items2dict') }}"
 
 
 def psk(name: str, check: bool = False, /, **options: Any) -> Task:

@@ -141,10 +141,7 @@ def test_a_token_that_is_revoked_in_the_middle(stage: Stage) -> None:
         {"status": 502, "html": True, "when": "after", "count": 0},
         {"truncate": "closed", "count": 0},
         {"omit": 1, "count": 0},
-        pytest.param(
-            {"success_false": True, "when": "after", "count": 0},
-            marks=pytest.mark.xfail(reason="_client takes success: false in a 200 for a refusal; the PSK is dropped"),
-        ),
+        {"success_false": True, "when": "after", "count": 0},
     ],
     ids=["html", "truncated", "omitted", "success_false"],
 )

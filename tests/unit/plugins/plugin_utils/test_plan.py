@@ -13,6 +13,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     Options,
     build_waves,
+    check_hooks,
     judge,
     nothing,
     owners_of,
@@ -41,7 +42,6 @@ def options(**fields: Any) -> Options:
         "canary": 0,
         "group_by": "auto",
         "confirmation": "none",
-        "can_verify": True,
         "max_failures": "10%",
         "summaries": {},
         "adopt": True,
@@ -212,7 +212,6 @@ def test_what_is_done_with_a_tunnel(
         ({"wave_size": 0}, "psk_rotation_wave_size"),
         ({"wave_size": 1001}, "psk_rotation_wave_size"),
         ({"canary": -1}, "psk_rotation_canary"),
-        ({"confirmation": "verify", "can_verify": False}, "psk_rotation_verify_tasks"),
     ],
 )
 def test_options_that_can_not_be_name_their_variable(fields: dict[str, Any], variable: str) -> None:
@@ -420,7 +419,8 @@ def test_more_failures_than_allowed_stop_a_wave(limit: int, before: int, statuse
     assert len(wave["tunnels"]) == (0 if stops else 1)
 
 
-APPLIED = {"id": "t1", "name": "T1", "host": "a", "recorded_at": 100.0}
+KEPT = {"id": "t1", "name": "T1", "host": "a", "rotation_id": "r1"}
+APPLIED = {**KEPT, "recorded_at": 100.0}
 
 
 @pytest.mark.parametrize(
@@ -434,13 +434,51 @@ APPLIED = {"id": "t1", "name": "T1", "host": "a", "recorded_at": 100.0}
     ],
 )
 def test_without_positive_evidence_a_tunnel_has_failed(said: dict[str, Any], reason: str) -> None:
-    found = verdicts([APPLIED], {"a": said} if said else {}, "w1", verified=True)
-    assert found == {"done": [], "failed": [{"id": "t1", "name": "T1", "host": "a", "reason": reason}]}
+    found = verdicts([APPLIED], {"a": said} if said else {}, "w1")
+    assert found == {"done": [], "failed": [{**KEPT, "status": "failed", "reason": reason}]}
 
 
 @pytest.mark.parametrize("verified", [True, False])
 def test_with_positive_evidence_a_tunnel_is_done(verified: bool) -> None:
-    said = {"wave": "w1", "done": True, "finished": "101.5", "failed": {"t2": "another tunnel"}}
-    found = verdicts([APPLIED], {"a": said}, "w1", verified)
-    done = {"id": "t1", "name": "T1", "host": "a", "seen": verified, "exposure_seconds": 1.5}
+    said = {"wave": "w1", "done": True, "verified": verified, "finished": "101.5", "failed": {"t2": "another tunnel"}}
+    found = verdicts([APPLIED], {"a": said}, "w1")
+    done = {**KEPT, "seen": verified, "exposure_seconds": 1.5}
     assert found == {"done": [done], "failed": []}
+
+
+def hooks(**fields: str) -> dict[str, str]:
+    return {"reach": "hooks/reach.yml", "device": "", "verify": "", "confirmation": "none", **fields}
+
+
+@pytest.mark.parametrize(
+    ("batch", "found"),
+    [
+        ({"a": hooks()}, ("none", False)),
+        ({"a": hooks(), "b": hooks(device="/d.yml")}, ("none", True)),
+        ({"a": hooks(verify="/v.yml", confirmation="verify")}, ("none", True)),
+        ({"a": hooks(confirmation="manual")}, ("manual", False)),
+        ({}, ("none", False)),
+    ],
+)
+def test_the_hooks_of_a_batch_say_how_it_confirms_and_whether_it_has_devices(
+    batch: dict[str, dict[str, str]], found: tuple[str, bool]
+) -> None:
+    assert check_hooks(batch, lambda path: True) == found
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (hooks(device="tasks/device.yml"), "psk_rotation_device_tasks of a.*'tasks/device.yml'"),
+        (hooks(verify="/gone.yml"), "psk_rotation_verify_tasks of a.*'/gone.yml'"),
+        (hooks(confirmation="verify"), "psk_rotation_confirmation of a.*psk_rotation_verify_tasks"),
+    ],
+)
+def test_hooks_that_can_not_be_name_host_and_variable(own: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_hooks({"a": own}, lambda path: False)
+
+
+def test_a_batch_can_not_confirm_by_hand_on_some_hosts_only() -> None:
+    with pytest.raises(InputError, match="psk_rotation_confirmation"):
+        check_hooks({"a": hooks(), "b": hooks(confirmation="manual")}, lambda path: True)

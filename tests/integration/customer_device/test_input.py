@@ -1,0 +1,66 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role refuses before it touches a device, and that its interface is described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.harness.playbook import ROOT, Result
+
+from .conftest import play, result
+
+ROLE = ROOT / "roles" / "customer_device"
+Run = Callable[..., Result]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"psk": None}, "branch-1-a (applied) comes without a PSK"),
+        ({"psk": '0x"strange"strange"strange'}, "the PSK of branch-1-a cannot be given to strongswan"),
+        ({"psk": "x" * 300}, "the PSK of branch-1-a has 300 characters, strongswan takes 255"),
+        ({"ike_ids": {"fqdn": None}}, "branch-1-a has no identity of the type fqdn"),
+    ],
+)
+def test_bad_results(run: Run, changes: dict[str, Any], words: str) -> None:
+    options = {"customer_device_platform": "strongswan", "customer_device_strongswan_command": "/nonexistent"}
+    psk = changes.get("psk")
+    outcome = run(
+        play(customer_device_tunnels=[result(**changes)], **options),
+        inventory="d ansible_connection=local",
+        secret=psk,
+    ).failed()
+    assert words in outcome.output
+    assert "d is left alone" in outcome.output
+
+
+def test_unknown_platform(run: Run, core: str | None) -> None:
+    variables = {"customer_device_platform": "routeros", "customer_device_tunnels": [result()]}
+    outcome = run(play(**variables), inventory="d ansible_connection=local", core=core).failed()
+    known = "cisco_iosxe, fortios, junos, panos, strongswan, vyos"
+    assert f"customer_device_platform routeros is unknown; known are {known}" in outcome.output
+
+
+def test_unknown_cipher(run: Run) -> None:
+    variables = {"customer_device_platform": "strongswan", "customer_device_ike_cipher": "3des"}
+    outcome = run(
+        play("main", customer_device_tunnels=[result()], **variables), inventory="d ansible_connection=local"
+    ).failed()
+    assert "customer_device_ike_cipher 3des is unknown to strongswan" in outcome.output
+
+
+def test_argument_specs_are_the_defaults() -> None:
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    described = {name: option["default"] for name, option in specs["main"]["options"].items() if "default" in option}
+    assert described == defaults
+    assert set(specs) == {"main", "psk", "reach"}
+    for entry in ("psk", "reach"):
+        for name, option in specs[entry]["options"].items():
+            assert option == specs["main"]["options"][name]
