@@ -18,10 +18,10 @@ KILLS ?= 200
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: help setup cores demo lint format unit integration test faults leaks build clean
+.PHONY: help setup cores demo lint format unit integration test faults leaks e2e build clean
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 setup: ## Make .venv with everything the other targets need
 	@tools/setup test
@@ -56,6 +56,10 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@tools/core-venv 2.18 2.19 2.20 2.22
 	@.venv/bin/pytest -q tests/integration/leaks -k planted
 	@.venv/bin/python -m tests.leaks
+
+e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
+	@tests/e2e/install
+	@.venv/bin/python -m tests.e2e
 
 build: setup ## Build the collection's archive in build/
 	@.venv/bin/python tools/build

@@ -154,4 +154,4 @@ def psk_rotation_plan(
         planned = plan(tunnels, records, claims, options)
         return {**planned, "has_devices": has_devices, "rotation_id": rotation_id, "problem": ""}
     except InputError as exc:
-        return {**nothing(), "rotation_id": rotation_id, "problem": exc.message}
+        return {**nothing(), "has_devices": False, "rotation_id": rotation_id, "problem": exc.message}

@@ -144,7 +144,7 @@ def check_hooks(hooks: Mapping[str, Mapping[str, t.Any]], exists: Callable[[str]
 def nothing() -> dict[str, t.Any]:
     """A plan that does nothing."""
     lists: dict[str, t.Any] = {key: [] for key in ("waves", "unchanged", "left", "foreign", "psks")}
-    return {**lists, "planned": 0, "limit": 0, "failed_before": 0, "has_devices": False}
+    return {**lists, "planned": 0, "limit": 0, "failed_before": 0}
 
 
 def parse_limit(limit: t.Any, of: int) -> int:

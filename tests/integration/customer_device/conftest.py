@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,22 @@ def play(entry: str = "psk", **variables: Any) -> list[dict[str, Any]]:
 def run(make_playbooks: Callable[..., Playbooks]) -> Iterator[Callable[..., Result]]:
     """Run a play with the vendors' collections in reach; afterwards no PSK may have been shown."""
     folders = f"{VENV / 'collections'}:{vendor_collections()}"
-    playbooks = make_playbooks({"ANSIBLE_COLLECTIONS_PATH": folders, "ANSIBLE_HOST_KEY_CHECKING": "false"})
+    # The name of a socket has to be short.
+    sockets = tempfile.TemporaryDirectory(prefix="cd-", ignore_cleanup_errors=True)
+    environment = {
+        "ANSIBLE_COLLECTIONS_PATH": folders,
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+        "ANSIBLE_PERSISTENT_CONTROL_PATH_DIR": sockets.name,
+    }
+    playbooks = make_playbooks(environment)
     secrets = {PSK}
 
     def runner(*arguments: Any, secret: str | None = None, **options: Any) -> Result:
         secrets.update({secret} - {None})
         return playbooks.run(*arguments, verbosity=3, **options)
 
-    yield runner
+    with sockets:
+        yield runner
     hits = find_secrets(playbooks.outputs(), sorted(secrets))
     assert not hits, f"a PSK was shown: {hits[:5]}"
 

@@ -63,6 +63,7 @@ class Router:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # close() alone would leave accept() waiting for one more client
         self._listener.close()
         for transport in self._transports:
             transport.close()

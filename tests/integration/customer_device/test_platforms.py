@@ -26,6 +26,7 @@ PARTS = {"strongswan": ("settings", "connection", "key"), "panos": ("network", "
 SECOND = {
     "id": "0123456789abcdef0123456789abcdef",
     "name": "branch-1-b",
+    "ike_ids": {"fqdn": "0123456789abcdef0123456789abcdef.33145236.ipsec.cloudflare.com"},
     "cloudflare_endpoint": "198.51.100.1",
     "interface_address": "10.64.0.4/30",
     "cloudflare_inside_address": "10.64.0.5",
@@ -93,7 +94,9 @@ def test_each_word_is_rendered(run: Run, platform: str) -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_each_identity(run: Run, platform: str, form: str) -> None:
     part = {"strongswan": "connection", "panos": "network"}.get(platform, "tunnel")
-    outcome = run(rendering(platform, part, customer_device_ike_id=form)).ok()
+    outcome = run(
+        rendering(platform, part, customer_device_ike_id=form, customer_device_tunnels=[result(psk="the-psk")])
+    ).ok()
     said = outcome.result("Render")["results"][0]["msg"]
     assert str(result()["ike_ids"][form]) in said
 

@@ -417,7 +417,7 @@ WRITES: dict[str, Callable[[Client, str], Any]] = {
         ({"status": 403}, AuthError, False),
         ({"status": 403, "html": True}, AuthError, False),
         ({"status": 429}, RateLimitError, False),
-        ({"success_false": True}, ApiError, False),
+        ({"success_false": True}, ApiError, True),
         ({"redirect": "https://example.com/"}, AnswerError, False),
         ({"status": 408}, ServerError, True),
         ({"status": 500}, ServerError, True),

@@ -1,0 +1,549 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sites with real devices, and an edge that follows the simulator: strongSwan in network namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import traffic
+from tests.harness.simulator import Simulator
+
+CHARON = "/usr/sbin/charon-systemd"
+SSHD = "/usr/sbin/sshd"
+# As if 80 ms away: each side holds IKE messages back this long before it sends them.
+SEND_DELAY_MS = 40
+PLUGINS = (
+    "random nonce aes sha1 sha2 hmac kdf gcm openssl pem pkcs1 pkcs8 x509 pubkey constraints"
+    " kernel-libipsec kernel-netlink socket-default vici updown"
+)
+SWANCTL_FOLDERS = "conf.d x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa bliss pkcs8 pkcs12".split()
+AUTHENTICATED = re.compile(
+    r"^(?P<time>\d+\.\d+) .*<(?P<connection>\S+)\|\d+> authentication of .* with pre-shared key successful"
+)
+
+
+def run(*command: str, check: bool = True, **options: Any) -> str:
+    """Run a command and return what it printed; raise with what it said when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
+    return done.stdout + done.stderr
+
+
+def await_that(what: str, condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.1) -> Any:
+    """The condition's first true value; raises with `what` when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(every)
+
+
+def charon_settings(folder: Path, extra: str = "", include: str = "") -> str:
+    """A strongswan.conf that logs with milliseconds and each message's connection."""
+    return f"""
+charon-systemd {{
+  load = {PLUGINS}
+  install_routes = no
+  send_delay = {SEND_DELAY_MS}
+  retransmit_tries = 3
+  retransmit_timeout = 1.0
+  journal {{ default = -1 }}
+  filelog {{
+    log {{
+      path = {folder}/charon.log
+      time_format = %s
+      time_add_ms = yes
+      ike_name = yes
+      flush_line = yes
+      default = 1
+    }}
+  }}
+  {extra}
+}}
+{include}
+"""
+
+
+@dataclass
+class Process:
+    """A process of the lab, ended by its id."""
+
+    name: str
+    pid: int
+    popen: subprocess.Popen[bytes] | None = None
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def is_alive(self) -> bool:
+        if self.popen is not None:
+            return self.popen.poll() is None
+        return Path(f"/proc/{self.pid}/stat").exists()
+
+
+@dataclass
+class Node:
+    """A network namespace with a strongSwan daemon in it."""
+
+    name: str
+    netns: str
+    address: str
+    folder: Path
+    processes: list[Process] = field(default_factory=list)
+
+    def log(self) -> str:
+        return (self.folder / "charon.log").read_text(encoding="utf-8", errors="replace")
+
+
+class Device(Node):
+    """A site's router: its own mounts over /run, /etc/swanctl and /etc/strongswan.d, and an sshd."""
+
+    def swanctl(self, *arguments: str) -> str:
+        """Run swanctl on the device."""
+        return run("nsenter", "-t", str(self.processes[0].pid), "-n", "-m", "swanctl", *arguments, check=False)
+
+    def shell(self, script: str) -> str:
+        """Run a shell script on the device."""
+        return run("nsenter", "-t", str(self.processes[0].pid), "-n", "-m", "sh", "-c", script)
+
+    def sas(self) -> dict[str, list[str]]:
+        """The numbers of the established IKE_SAs, by connection."""
+        found: dict[str, list[str]] = {}
+        for name, number in re.findall(r"^(\S+): #(\d+), ESTABLISHED", self.swanctl("--list-sas", "--noblock"), re.M):
+            found.setdefault(name, []).append(number)
+        return found
+
+    @property
+    def unplugged(self) -> Path:
+        """While this file exists, nobody can log in."""
+        return self.folder / "unplugged"
+
+    def unplug(self) -> None:
+        """Make the device unreachable for Ansible, sessions that are open included. Its tunnels know nothing of it."""
+        self.unplugged.touch()
+        sshd = self.processes[1].pid
+        children = Path(f"/proc/{sshd}/task/{sshd}/children").read_text(encoding="ascii").split()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+    def plug(self) -> None:
+        """Undo unplug()."""
+        self.unplugged.unlink(missing_ok=True)
+
+    def files(self) -> dict[str, str]:
+        """What is configured, by file."""
+        roots = (self.folder / "swanctl", self.folder / "strongswan.d")
+        return {str(p): p.read_text() for root in roots for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+class Edge(Node):
+    """One anycast address with all tunnels that end there."""
+
+    def swanctl(self, *arguments: str) -> str:
+        env = {**os.environ, "SWANCTL_DIR": str(self.folder / "swanctl")}
+        return run("swanctl", *arguments, "--uri", f"unix://{self.folder}/charon.vici", env=env, check=False)
+
+    def configure(self, tunnels: Iterable[dict[str, Any]]) -> None:
+        """Load connections and secrets of the tunnels that end here, in each form of identity that the API offers."""
+        mine = [tunnel for tunnel in tunnels if tunnel["cloudflare_endpoint"] == self.address]
+        connections = "".join(
+            f"""
+  {tunnel["id"]}-{form} {{
+    version = 2
+    local_addrs = {self.address}
+    proposals = aes256-sha256-ecp384,aes256gcm16-prfsha256-ecp384
+    rekey_time = 0s
+    dpd_delay = 0s
+    local {{ auth = psk
+      id = {self.address} }}
+    remote {{ auth = psk
+      id = "{identity}" }}
+    children {{ net {{
+      local_ts = {tunnel["interface_address"].partition("/")[0]}/32
+      remote_ts = {customer_inside(tunnel)}/32
+      esp_proposals = aes256-sha256-ecp384,aes256gcm16-ecp384
+      rekey_time = 0s }} }}
+  }}"""
+            for tunnel in mine
+            for form, identity in identities(tunnel).items()
+        )
+        self._write("connections.conf", f"connections {{{connections}\n}}\n")
+        self.load_psks(mine)
+        answer = self.swanctl("--load-conns")
+        if "failed" in answer or "successfully loaded" not in answer:
+            raise RuntimeError(f"{self.name} did not load its connections: {answer}")
+
+    def load_psks(self, tunnels: Iterable[dict[str, Any]]) -> None:
+        """Load the secrets; the SAs that there are stay as they are."""
+        secrets = "".join(
+            f'  ike-{tunnel["id"]} {{ secret = "{tunnel["psk"]}"\n'
+            + "".join(f'    id-{form} = "{identity}"\n' for form, identity in identities(tunnel).items())
+            + "  }\n"
+            for tunnel in tunnels
+            if tunnel["cloudflare_endpoint"] == self.address and tunnel["psk"]
+        )
+        self._write("secrets.conf", f"secrets {{\n{secrets}}}\n")
+        answer = self.swanctl("--load-creds", "--noprompt")
+        if "loaded ike secret" not in answer or "failed" in answer or "error" in answer:
+            raise RuntimeError(f"{self.name} did not load its secrets: {answer}")
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / "swanctl" / "conf.d" / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+
+    def authentications(self, since: float = 0.0) -> dict[str, list[float]]:
+        """When each tunnel's device has proved its PSK here, by tunnel id."""
+        found: dict[str, list[float]] = {}
+        for line in self.log().splitlines():
+            match = AUTHENTICATED.match(line)
+            if match and float(match["time"]) >= since:
+                found.setdefault(match["connection"].partition("-")[0], []).append(float(match["time"]))
+        return found
+
+
+def identities(tunnel: dict[str, Any]) -> dict[str, str]:
+    """How the device may call itself, in strongSwan's words."""
+    said = tunnel["remote_identities"]
+    found = {
+        "fqdn": f"fqdn:{said['fqdn_id']}",
+        "user": f"email:{said['user_id']}",
+        "key": f"keyid:{bytes.fromhex(said['hex_id']).decode()}",
+    }
+    if "custom_remote_identities" in tunnel:
+        found["custom"] = f"fqdn:{tunnel['custom_remote_identities']['fqdn_id']}"
+    return found
+
+
+def customer_inside(tunnel: dict[str, Any]) -> str:
+    """The customer's address inside the tunnel."""
+    from tests.simulator.model import customer_inside_address
+
+    return customer_inside_address(tunnel["interface_address"])
+
+
+class Lab:
+    """Everything, from start() to stop()."""
+
+    def __init__(self, workdir: Path, simulator: Simulator, forms: dict[str, str]) -> None:
+        """`forms` names the sites, each with the type of identity that its device uses."""
+        self.workdir = workdir
+        self.simulator = simulator
+        self.tunnels: list[dict[str, Any]] = simulator.state()["tunnels"]
+        self.forms = forms
+        self.site_of = {tunnel["id"]: list(forms)[index // 2] for index, tunnel in enumerate(self.tunnels)}
+        suffix = f"e2e{os.getpid()}"
+        self._internet = f"net-{suffix}"
+        self.devices = {
+            site: Device(site, f"{site}-{suffix}", self.of_site(site)[0]["customer_endpoint"] or f"198.19.0.{n + 1}",
+                         workdir / site)
+            for n, site in enumerate(forms)
+        }
+        addresses = sorted({tunnel["cloudflare_endpoint"] for tunnel in self.tunnels})
+        self.edges = [Edge(f"edge{n}", f"edge{n}-{suffix}", a, workdir / f"edge{n}") for n, a in enumerate(addresses)]
+        self.applied: dict[str, float] = {}
+        self.on_apply: Callable[[list[str]], None] | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._follower: threading.Thread | None = None
+        self._follower_error: BaseException | None = None
+        self._prober: Process | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def of_site(self, site: str) -> list[dict[str, Any]]:
+        """The tunnels of a site."""
+        return [tunnel for tunnel in self.tunnels if self.site_of[tunnel["id"]] == site]
+
+    def device_of(self, tunnel_id: str) -> Device:
+        return self.devices[self.site_of[tunnel_id]]
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [*self.devices.values(), *self.edges]
+
+    # Start
+
+    def start(self) -> None:
+        """Namespaces, daemons, and the edge's configuration; no tunnel is up yet."""
+        run("ip", "netns", "add", self._internet)
+        run("ip", "-n", self._internet, "link", "add", "br0", "type", "bridge")
+        run("ip", "-n", self._internet, "link", "set", "br0", "up")
+        for number, node in enumerate(self.nodes):
+            self._connect(node, f"port{number}")
+        for device in self.devices.values():
+            self._boot_device(device)
+        for edge in self.edges:
+            self._boot_edge(edge)
+        for device in self.devices.values():
+            await_that(f"{device.name} has its daemons", lambda d=device: self._is_up(d), 60)
+        for edge in self.edges:
+            await_that(f"{edge.name} has its daemon", (edge.folder / "charon.vici").exists, 60)
+            await_that(f"{edge.name} has its interface", lambda e=edge: "ipsec0" in run("ip", "-n", e.netns, "link"), 60)
+        for tunnel in self.tunnels:
+            self._give_addresses(tunnel)
+        for edge in self.edges:
+            edge.configure(self.tunnels)
+        self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._follower.start()
+
+    def _connect(self, node: Node, port: str) -> None:
+        ns, inet = node.netns, self._internet
+        run("ip", "netns", "add", ns)
+        run("ip", "link", "add", "eth0", "netns", ns, "type", "veth", "peer", "name", port, "netns", inet)
+        run("ip", "-n", inet, "link", "set", port, "master", "br0", "up")
+        run("ip", "-n", ns, "link", "set", "lo", "up")
+        run("ip", "-n", ns, "address", "add", f"{node.address}/32", "dev", "eth0")
+        run("ip", "-n", ns, "link", "set", "eth0", "up")
+        run("ip", "-n", ns, "route", "add", "default", "dev", "eth0", "src", node.address)
+        # kernel-libipsec's own table comes later and would swallow what is not meant for it.
+        run("ip", "-n", ns, "rule", "add", "pref", "100", "lookup", "main")
+        for name in ("all", "default", "eth0"):
+            run("ip", "netns", "exec", ns, "sh", "-c", f"echo 0 > /proc/sys/net/ipv4/conf/{name}/rp_filter")
+        node.folder.mkdir(mode=0o700)
+        for folder in SWANCTL_FOLDERS:
+            (node.folder / "swanctl" / folder).mkdir(parents=True)
+        (node.folder / "swanctl" / "swanctl.conf").write_text("include conf.d/*.conf\n", encoding="utf-8")
+
+    def _boot_device(self, device: Device) -> None:
+        folder = device.folder
+        (folder / "strongswan.d").mkdir()
+        conf = charon_settings(folder, include="include /etc/strongswan.d/*.conf")
+        (folder / "strongswan.conf").write_text(conf, encoding="utf-8")
+        ssh = folder / "ssh"
+        ssh.mkdir(mode=0o700)
+        for key in ("host", "id"):
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(ssh / key))
+        shutil.copy(ssh / "id.pub", ssh / "authorized_keys")
+        (ssh / "config").write_text(
+            f"""ListenAddress 127.0.0.1
+HostKey {ssh}/host
+AuthorizedKeysFile {ssh}/authorized_keys
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+PidFile none
+UsePAM no
+MaxStartups 100
+Subsystem sftp internal-sftp
+""",
+            encoding="utf-8",
+        )
+        boot = folder / "boot.sh"
+        boot.write_text(
+            f"""set -e
+mount -t tmpfs tmpfs /run
+mkdir -p /run/sshd /run/lock /etc/swanctl /etc/strongswan.d
+mount --bind {folder}/swanctl /etc/swanctl
+mount --bind {folder}/strongswan.d /etc/strongswan.d
+mount --bind {folder}/strongswan.conf /etc/strongswan.conf
+{CHARON} > {folder}/charon.out 2>&1 & echo $! > {folder}/charon.pid
+{SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
+wait
+""",
+            encoding="utf-8",
+        )
+        door = folder / "door"
+        door.write_text(f"#!/bin/sh\n[ -e {device.unplugged} ] || exec ip netns exec {device.netns} nc 127.0.0.1 22\n")
+        door.chmod(0o700)
+        self._spawn(device, "boot", "ip", "netns", "exec", device.netns, "unshare", "-m", "sh", str(boot))
+
+    def _boot_edge(self, edge: Edge) -> None:
+        extra = f"plugins {{ vici {{ socket = unix://{edge.folder}/charon.vici }} }}"
+        (edge.folder / "strongswan.conf").write_text(charon_settings(edge.folder, extra), encoding="utf-8")
+        env = {"STRONGSWAN_CONF": str(edge.folder / "strongswan.conf")}
+        self._spawn(edge, "charon", "ip", "netns", "exec", edge.netns, CHARON, env=env)
+
+    def _spawn(self, node: Node, name: str, *command: str, env: dict[str, str] | None = None) -> None:
+        with (node.folder / f"{name}.out").open("wb") as out:
+            popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})}
+            )
+        self._started.append(popen)
+        node.processes.append(Process(name, popen.pid, popen))
+
+    def _is_up(self, device: Device) -> bool:
+        """Whether both daemons of a device serve; the first process becomes charon, whose namespaces are entered."""
+        pids = [device.folder / f"{name}.pid" for name in ("charon", "sshd")]
+        if not all(path.exists() and path.read_text().strip() for path in pids):
+            return False
+        if len(device.processes) == 1:
+            charon, sshd = (Process(path.stem, int(path.read_text())) for path in pids)
+            device.processes[:0] = [charon, sshd]
+        reply = run(
+            "ip", "netns", "exec", device.netns, "nc", "-w", "1", "127.0.0.1", "22", check=False, input=""
+        )  # prints the greeting
+        return "SSH-" in reply and "uptime" in device.swanctl("--stats")
+
+    def _give_addresses(self, tunnel: dict[str, Any]) -> None:
+        """The inside addresses, and the routes between them, at both ends: kernel-libipsec has one interface for all."""
+        edge = next(edge for edge in self.edges if edge.address == tunnel["cloudflare_endpoint"])
+        ends = [
+            (edge, tunnel["interface_address"].partition("/")[0]),
+            (self.device_of(tunnel["id"]), customer_inside(tunnel)),
+        ]
+        for (node, here), (_node, there) in (ends, ends[::-1]):
+            run("ip", "-n", node.netns, "address", "add", f"{here}/32", "dev", "ipsec0")
+            run("ip", "-n", node.netns, "route", "add", f"{there}/32", "dev", "ipsec0", "src", here)
+
+    # The edge follows the simulator
+
+    def _follow(self) -> None:
+        since = len(self.simulator.journal())
+        watcher = Simulator.__new__(Simulator)
+        watcher.__dict__.update(self.simulator.__dict__)
+        import requests
+
+        watcher._session = requests.Session()
+        try:
+            while not self._stopping.is_set():
+                entries = watcher.journal(since, wait=1.0)
+                if not entries:
+                    continue
+                since = entries[-1]["n"]
+                if any(entry["changed"] for entry in entries):
+                    self.sync(watcher)
+        except BaseException as exc:
+            if not self._stopping.is_set():
+                self._follower_error = exc
+
+    def sync(self, simulator: Simulator | None = None) -> list[str]:
+        """Load the PSKs that have changed into the edge; returns the ids of their tunnels."""
+        with self._lock:
+            state = (simulator or self.simulator).state()["tunnels"]
+            before = {tunnel["id"]: tunnel["psk_generation"] for tunnel in self.tunnels}
+            changed = [tunnel["id"] for tunnel in state if tunnel["psk_generation"] != before[tunnel["id"]]]
+            self.tunnels = state
+            for edge in self.edges:
+                if any(x["id"] in changed for x in state if x["cloudflare_endpoint"] == edge.address):
+                    edge.load_psks(state)
+            now = time.time()
+            self.applied.update(dict.fromkeys(changed, now))
+        if changed and self.on_apply is not None:
+            self.on_apply(changed)
+        return changed
+
+    def check(self) -> None:
+        """Raise if anything of the lab has died."""
+        if self._follower_error is not None:
+            raise RuntimeError(f"the edge no longer follows the simulator: {self._follower_error!r}")
+        dead = [f"{node.name}: {p.name}" for node in self.nodes for p in node.processes if not p.is_alive()]
+        if dead:
+            raise RuntimeError(f"died: {', '.join(dead)}")
+
+    def authentications(self, since: float = 0.0) -> dict[str, list[float]]:
+        """When each tunnel's device has proved its PSK at the edge, by tunnel id."""
+        found: dict[str, list[float]] = {}
+        for edge in self.edges:
+            for tunnel_id, times in edge.authentications(since).items():
+                found.setdefault(tunnel_id, []).extend(times)
+        return found
+
+    # Traffic
+
+    def start_traffic(self) -> None:
+        """Send through every tunnel from now on; all must have been up once."""
+        tunnels = [
+            {
+                "netns": self.device_of(tunnel["id"]).netns,
+                "source": customer_inside(tunnel),
+                "target": tunnel["interface_address"].partition("/")[0],
+            }
+            for tunnel in self.tunnels
+        ]
+        edges = [
+            {
+                "netns": edge.netns,
+                "addresses": [
+                    tunnel["interface_address"].partition("/")[0]
+                    for tunnel in self.tunnels
+                    if tunnel["cloudflare_endpoint"] == edge.address
+                ],
+            }
+            for edge in self.edges
+        ]
+        config = self.workdir / "traffic.json"
+        config.write_text(json.dumps({"tunnels": tunnels, "edges": edges}), encoding="utf-8")
+        with (self.workdir / "traffic.err").open("wb") as err:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "tests.e2e.traffic", str(config), str(self.workdir / "traffic")],
+                stdin=subprocess.DEVNULL,
+                stdout=err,
+                stderr=err,
+            )
+        self._started.append(popen)
+        self._prober = Process("traffic", popen.pid, popen)
+
+    def loss(self, start: float, end: float) -> traffic.Loss:
+        """What was lost between two moments; waits until all that was sent is accounted for."""
+        assert self._prober is not None
+        out = self.workdir / "traffic"
+
+        def written() -> bool:
+            if not self._prober.is_alive():
+                raise RuntimeError("the traffic has stopped: " + (self.workdir / "traffic.err").read_text())
+            lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+            return bool(lines) and float(lines[-1].split()[0]) >= end
+
+        await_that("the traffic's account", written, 30)
+        return traffic.read_loss(out, self.site_of, start, end)
+
+    def await_traffic(self, tunnel_ids: Iterable[str], seconds: float = 30.0) -> None:
+        """Wait until each of these tunnels carries traffic."""
+        wanted = [list(self.site_of).index(tunnel_id) for tunnel_id in tunnel_ids]
+
+        def flows() -> bool:
+            lines = (self.workdir / "traffic").read_text(encoding="utf-8").splitlines()[-10:-1]
+            return len(lines) > 5 and all(line.split()[1][i] == "1" for line in lines for i in wanted)
+
+        await_that("traffic through the tunnels", flows, seconds)
+
+    # End
+
+    def stop(self) -> None:
+        """End every process that was started, and remove the namespaces."""
+        self._stopping.set()
+        for device in self.devices.values():
+            with contextlib.suppress(OSError, IndexError):
+                device.unplug()
+        if self._prober is not None:
+            self._prober.stop()
+        processes = [process for node in self.nodes for process in node.processes]
+        for process in processes:
+            process.stop()
+        deadline = time.monotonic() + 10
+        for number in (None, signal.SIGKILL):
+            if number is not None:
+                for process in processes:
+                    if process.is_alive():
+                        process.stop(number)
+                deadline = time.monotonic() + 5
+            while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        for popen in self._started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                popen.wait(timeout=5)
+        if self._follower is not None:
+            self._follower.join(timeout=5)
+        for name in [self._internet, *(node.netns for node in self.nodes)]:
+            run("ip", "netns", "del", name, check=False)
