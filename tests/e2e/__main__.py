@@ -316,7 +316,9 @@ class Suite:
                 self.need("AUTHENTICATION_FAILED" in result.output, "the daemon's reason is not told")
                 self.need(not self.lab.authentications(start).get(tunnel["id"]), "authenticated in spite of all")
                 alive = f"cf-{tunnel['id'][:8]}" in self.lab.devices[site].sas()
-                self.need(alive == (site not in BREAK_BEFORE_MAKE), f"{site}'s old SA is {'there' if alive else 'gone'}")
+                self.need(
+                    alive == (site not in BREAK_BEFORE_MAKE), f"{site}'s old SA is {'there' if alive else 'gone'}"
+                )
                 again = self.device_run({site: {"customer_device_tunnels": [right]}}).ok()
                 self.need(again.result("Show the results")["customer_device_results"][0]["confirmed"], "not confirmed")
             self.need(self.lab.authentications(start).get(tunnel["id"]), "no authentication with the right PSK")
@@ -497,7 +499,9 @@ class Suite:
                 if name != "commission":
                     self.heal()
             self.row.seconds = time.monotonic() - start
-            print(f"{'ok  ' if self.row.passed else 'FAIL'} {name} ({self.row.seconds:.0f} s) {self.row.note}", flush=True)
+            print(
+                f"{'ok  ' if self.row.passed else 'FAIL'} {name} ({self.row.seconds:.0f} s) {self.row.note}", flush=True
+            )
             if name == "commission" and not self.row.passed:
                 break
 
@@ -530,7 +534,7 @@ class Suite:
             lines += ["", "Full rotation, by tunnel:", head, *self.details]
         lines += [
             "",
-            "dark: probes lost on both tunnels of a site. Exposure: from the edge's new PSK to the device's proof of it.",
+            "dark: probes lost on both tunnels of a site. Exposure: from the edge's new PSK to the device's proof.",
         ]
         return "\n".join(lines)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -20,18 +21,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.e2e import traffic
 from tests.harness.simulator import Simulator
+from tests.simulator.model import customer_inside_address
 
 CHARON = "/usr/sbin/charon-systemd"
 SSHD = "/usr/sbin/sshd"
-# As if 80 ms away: each side holds IKE messages back this long before it sends them.
-SEND_DELAY_MS = 40
+# Each side holds IKE messages back this long before it sends them, so that a gap lasts for several probes.
+SEND_DELAY_MS = 150
 PLUGINS = (
     "random nonce aes sha1 sha2 hmac kdf gcm openssl pem pkcs1 pkcs8 x509 pubkey constraints"
     " kernel-libipsec kernel-netlink socket-default vici updown"
 )
-SWANCTL_FOLDERS = "conf.d x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa bliss pkcs8 pkcs12".split()
+SWANCTL_FOLDERS = ["conf.d", "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl"]
+SWANCTL_FOLDERS += ["pubkey", "private", "rsa", "ecdsa", "bliss", "pkcs8", "pkcs12"]
 AUTHENTICATED = re.compile(
     r"^(?P<time>\d+\.\d+) .*<(?P<connection>\S+)\|\d+> authentication of .* with pre-shared key successful"
 )
@@ -65,7 +70,7 @@ charon-systemd {{
   install_routes = no
   send_delay = {SEND_DELAY_MS}
   retransmit_tries = 3
-  retransmit_timeout = 1.0
+  retransmit_timeout = 2.0
   journal {{ default = -1 }}
   filelog {{
     log {{
@@ -111,7 +116,12 @@ class Node:
     folder: Path
     processes: list[Process] = field(default_factory=list)
 
+    def has_interface(self) -> bool:
+        """Whether the daemon has made its tun device."""
+        return "ipsec0" in run("ip", "-n", self.netns, "link")
+
     def log(self) -> str:
+        """What the daemon has said."""
         return (self.folder / "charon.log").read_text(encoding="utf-8", errors="replace")
 
 
@@ -238,8 +248,6 @@ def identities(tunnel: dict[str, Any]) -> dict[str, str]:
 
 def customer_inside(tunnel: dict[str, Any]) -> str:
     """The customer's address inside the tunnel."""
-    from tests.simulator.model import customer_inside_address
-
     return customer_inside_address(tunnel["interface_address"])
 
 
@@ -256,18 +264,22 @@ class Lab:
         suffix = f"e2e{os.getpid()}"
         self._internet = f"net-{suffix}"
         self.devices = {
-            site: Device(site, f"{site}-{suffix}", self.of_site(site)[0]["customer_endpoint"] or f"198.19.0.{n + 1}",
-                         workdir / site)
+            site: Device(
+                site,
+                f"{site}-{suffix}",
+                self.of_site(site)[0]["customer_endpoint"] or f"198.19.0.{n + 1}",
+                workdir / site,
+            )
             for n, site in enumerate(forms)
         }
         addresses = sorted({tunnel["cloudflare_endpoint"] for tunnel in self.tunnels})
         self.edges = [Edge(f"edge{n}", f"edge{n}-{suffix}", a, workdir / f"edge{n}") for n, a in enumerate(addresses)]
         self.applied: dict[str, float] = {}
         self.on_apply: Callable[[list[str]], None] | None = None
-        self._lock = threading.Lock()
+        self._journal_start = len(simulator.journal())
         self._stopping = threading.Event()
         self._follower: threading.Thread | None = None
-        self._follower_error: BaseException | None = None
+        self._follower_error: Exception | None = None
         self._prober: Process | None = None
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -296,10 +308,10 @@ class Lab:
         for edge in self.edges:
             self._boot_edge(edge)
         for device in self.devices.values():
-            await_that(f"{device.name} has its daemons", lambda d=device: self._is_up(d), 60)
+            await_that(f"{device.name} has its daemons", functools.partial(self._is_up, device), 60)
         for edge in self.edges:
             await_that(f"{edge.name} has its daemon", (edge.folder / "charon.vici").exists, 60)
-            await_that(f"{edge.name} has its interface", lambda e=edge: "ipsec0" in run("ip", "-n", e.netns, "link"), 60)
+            await_that(f"{edge.name} has its interface", edge.has_interface, 60)
         for tunnel in self.tunnels:
             self._give_addresses(tunnel)
         for edge in self.edges:
@@ -396,7 +408,7 @@ wait
         return "SSH-" in reply and "uptime" in device.swanctl("--stats")
 
     def _give_addresses(self, tunnel: dict[str, Any]) -> None:
-        """The inside addresses, and the routes between them, at both ends: kernel-libipsec has one interface for all."""
+        """Inside addresses and the routes between them, at both ends: kernel-libipsec has one interface for all."""
         edge = next(edge for edge in self.edges if edge.address == tunnel["cloudflare_endpoint"])
         ends = [
             (edge, tunnel["interface_address"].partition("/")[0]),
@@ -409,39 +421,31 @@ wait
     # The edge follows the simulator
 
     def _follow(self) -> None:
-        since = len(self.simulator.journal())
-        watcher = Simulator.__new__(Simulator)
-        watcher.__dict__.update(self.simulator.__dict__)
-        import requests
-
-        watcher._session = requests.Session()
+        session = requests.Session()
+        session.trust_env = False
+        since = self._journal_start
         try:
             while not self._stopping.is_set():
-                entries = watcher.journal(since, wait=1.0)
-                if not entries:
-                    continue
-                since = entries[-1]["n"]
-                if any(entry["changed"] for entry in entries):
-                    self.sync(watcher)
-        except BaseException as exc:
+                wait = {"since": since, "wait": 1.0}
+                answer = session.get(f"{self.simulator.sim_url}/journal", params=wait, timeout=20).json()
+                since = answer["last"]
+                if any(entry["changed"] for entry in answer["entries"]):
+                    self._load(session.get(f"{self.simulator.sim_url}/state", timeout=20).json()["tunnels"])
+        except Exception as exc:
             if not self._stopping.is_set():
                 self._follower_error = exc
 
-    def sync(self, simulator: Simulator | None = None) -> list[str]:
-        """Load the PSKs that have changed into the edge; returns the ids of their tunnels."""
-        with self._lock:
-            state = (simulator or self.simulator).state()["tunnels"]
-            before = {tunnel["id"]: tunnel["psk_generation"] for tunnel in self.tunnels}
-            changed = [tunnel["id"] for tunnel in state if tunnel["psk_generation"] != before[tunnel["id"]]]
-            self.tunnels = state
-            for edge in self.edges:
-                if any(x["id"] in changed for x in state if x["cloudflare_endpoint"] == edge.address):
-                    edge.load_psks(state)
-            now = time.time()
-            self.applied.update(dict.fromkeys(changed, now))
+    def _load(self, truth: list[dict[str, Any]]) -> None:
+        """Load the PSKs that have changed into the edge."""
+        before = {tunnel["id"]: tunnel["psk_generation"] for tunnel in self.tunnels}
+        changed = [tunnel["id"] for tunnel in truth if tunnel["psk_generation"] != before[tunnel["id"]]]
+        self.tunnels = truth
+        for edge in self.edges:
+            if any(x["id"] in changed for x in truth if x["cloudflare_endpoint"] == edge.address):
+                edge.load_psks(truth)
+        self.applied.update(dict.fromkeys(changed, time.time()))
         if changed and self.on_apply is not None:
             self.on_apply(changed)
-        return changed
 
     def check(self) -> None:
         """Raise if anything of the lab has died."""
@@ -496,11 +500,12 @@ wait
 
     def loss(self, start: float, end: float) -> traffic.Loss:
         """What was lost between two moments; waits until all that was sent is accounted for."""
-        assert self._prober is not None
+        prober = self._prober
+        assert prober is not None
         out = self.workdir / "traffic"
 
         def written() -> bool:
-            if not self._prober.is_alive():
+            if not prober.is_alive():
                 raise RuntimeError("the traffic has stopped: " + (self.workdir / "traffic.err").read_text())
             lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
             return bool(lines) and float(lines[-1].split()[0]) >= end
