@@ -24,6 +24,10 @@ options:
     description: The identifier of the rotation.
     type: str
     default: ""
+  mode:
+    description: What was done, as for P(magicwan.cloudflare.psk_rotation_plan#filter).
+    type: str
+    default: rotate
 """
 
 EXAMPLES = r"""
@@ -53,6 +57,8 @@ class FilterModule:
 
 
 @one_line_errors
-def psk_rotation_summary(results: t.Any, waves: int = 0, rotation_id: str = "") -> dict[str, t.Any]:
+def psk_rotation_summary(
+    results: t.Any, waves: int = 0, rotation_id: str = "", mode: str = "rotate"
+) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
-    return summary(results, int(waves), rotation_id)
+    return summary(results, int(waves), rotation_id, mode)

@@ -166,7 +166,7 @@ class Escrow:
                 )
             elif record["state"] == _escrow.ROLLING_BACK and not record["rollback"]["applied"]:
                 status = "rollback_failed"
-            if release and status == "applied":
+            if release and _has_applied(record):
                 status = "waiting"
             done.append(_outcome(entry, status, record, recorded_at=self.claim.now))
         return {"changed": bool(moved), "tunnels": done, "refused": refused}
@@ -231,8 +231,7 @@ class Escrow:
             return _escrow.release(record, entry.get("reason"), self.claim)
 
         def status_of(record: Record, entry: Entry) -> str:
-            waits = record["state"] == _escrow.APPLIED and not entry.get("reason")
-            return "waiting" if waits else _STATUS[record["state"]]
+            return "waiting" if _has_applied(record) and not entry.get("reason") else _STATUS[record["state"]]
 
         return self._simple(
             tunnels, move, status_of, unkept=lambda entry: "applied" if entry.get("reason") else "waiting"
@@ -333,6 +332,13 @@ def _check_rotation(record: Record, entry: Entry) -> None:
     wanted, pending = entry.get("rotation_id"), record["pending"] or {}
     if wanted and pending.get("rotation_id") != wanted:
         raise Refused("another run has ended its rotation meanwhile")
+
+
+def _has_applied(record: Record) -> bool:
+    """Whether Cloudflare holds what it should, so that only the device's side is missing."""
+    if record["state"] == _escrow.ROLLING_BACK:
+        return bool(record["rollback"]["applied"])
+    return bool(record["state"] == _escrow.APPLIED)
 
 
 def _named(entry: Entry) -> Entry:

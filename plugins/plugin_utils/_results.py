@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import inside_addresses
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import HARMLESS
@@ -94,8 +94,12 @@ def _ike_ids(tunnel: Mapping[str, t.Any], ipsec_id: str | None) -> Entry:
     }
 
 
-def summary(found: Sequence[Mapping[str, t.Any]], waves: int, rotation_id: str) -> Entry:
-    """Counts by status and a line a tunnel, without any secret: safe for logs, set_stats and reports."""
+def summary(found: Sequence[Mapping[str, t.Any]], waves: int, rotation_id: str, mode: str = "rotate") -> Entry:
+    """Counts by status and a line a tunnel, without any secret: safe for logs, set_stats and reports.
+
+    With the mode ``rollback`` a tunnel that was rolled back is as it should be.
+    """
+    fine = (*HARMLESS, "rolled_back") if mode == "rollback" else HARMLESS
     counts: dict[str, int] = {}
     for result in found:
         counts[result["status"]] = counts.get(result["status"], 0) + 1
@@ -105,10 +109,10 @@ def summary(found: Sequence[Mapping[str, t.Any]], waves: int, rotation_id: str) 
         "tunnels": len(found),
         "waves": waves,
         "changed": sum(1 for x in found if x["changed"]),
-        "failed": sum(1 for x in found if x["status"] not in HARMLESS),
+        "failed": sum(1 for x in found if x["status"] not in fine),
         "statuses": dict(sorted(counts.items())),
         "message": ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "no tunnels",
-        "failures": failures(found),
+        "failures": failures(found, fine),
         "exposure_p50_seconds": _percentile(exposures, 50),
         "exposure_p95_seconds": _percentile(exposures, 95),
         "by_tunnel": {
@@ -120,9 +124,9 @@ def summary(found: Sequence[Mapping[str, t.Any]], waves: int, rotation_id: str) 
     }
 
 
-def failures(found: Sequence[Mapping[str, t.Any]]) -> str:
+def failures(found: Sequence[Mapping[str, t.Any]], fine: Container[str] = HARMLESS) -> str:
     """One line that names the tunnels that are not done; empty when all are."""
-    bad = [x for x in found if x["status"] not in HARMLESS]
+    bad = [x for x in found if x["status"] not in fine]
     if not bad:
         return ""
     named = "; ".join(f"{x['name']} {x['status']}: {x['reason']}" for x in bad[:10])

@@ -31,7 +31,7 @@ def entry_points() -> list[tuple[str, str]]:
     return found
 
 
-def tests() -> str:
+def text_of_tests() -> str:
     """The text of every test without its comments, and of the playbooks that tests run.
 
     The simulator, the harness and this file do not count.
@@ -48,7 +48,7 @@ def tests() -> str:
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return tests()
+    return text_of_tests()
 
 
 def mentions(text: str, kind: str, name: str) -> bool:

@@ -47,6 +47,14 @@ def test_unknown_platform(run: Run, core: str | None) -> None:
     assert f"customer_device_platform routeros is unknown; known are {known}" in outcome.output
 
 
+def test_reaching_a_device_of_an_unknown_platform(run: Run) -> None:
+    role = {"name": "magicwan.cloudflare.customer_device", "tasks_from": "reach"}
+    tasks = [{"name": "Reach it", "ansible.builtin.include_role": role}]
+    plays = [{"hosts": "all", "gather_facts": False, "vars": {"customer_device_platform": "routeros"}, "tasks": tasks}]
+    outcome = run(plays, inventory="d ansible_connection=local").failed()
+    assert "customer_device_platform routeros is unknown" in outcome.output
+
+
 def test_unknown_cipher(run: Run) -> None:
     variables = {"customer_device_platform": "strongswan", "customer_device_ike_cipher": "3des"}
     outcome = run(

@@ -156,10 +156,11 @@ class Stage:
         variables: Mapping[str, Any] | None = None,
         *,
         playbook: str = "rotate_psks",
+        tasks_from: str | None = None,
         then: Sequence[Mapping[str, Any]] = (PUBLISH,),
         **options: Any,
     ) -> Run:
-        """Run a playbook of the collection with the file escrow, and then the plays that use its results."""
+        """Run a playbook, or an entry point of the role, with the file escrow, and then plays that use its results."""
         extra_vars = {
             "psk_rotation_escrow": {"backend": "file", "path": str(self.escrow_path)},
             "devices_folder": str(self.folder / "devices"),
@@ -172,7 +173,12 @@ class Stage:
         last = (self.simulator.journal() or [{"n": None}])[-1]["n"]
         for old in (self.folder / "results").glob("*.json"):
             old.unlink()
-        plays = [{"name": "Rotate", "import_playbook": f"magicwan.cloudflare.{playbook}"}, *then]
+        first: dict[str, Any] = {"name": "Rotate", "import_playbook": f"magicwan.cloudflare.{playbook}"}
+        if tasks_from:
+            role = {"name": "magicwan.cloudflare.psk_rotation", "tasks_from": tasks_from}
+            enter = {"name": "Enter the role", "ansible.builtin.include_role": role}
+            first = {"hosts": "all", "gather_facts": False, "tasks": [enter]}
+        plays = [first, *then]
         env = {"ANSIBLE_ACTION_PLUGINS": str(ACTIONS), **options.pop("env", {})}
         result = self._playbooks.run(plays, extra_vars=extra_vars, env=env, **options)
         run = Run(result, before, self.tunnels(), self.simulator.journal(since=last))
