@@ -96,7 +96,6 @@ class Simulator:
             exchange.cut()
             return web.Response()
 
-
     def _check_limit(self) -> None:
         try:
             self.limit.check()
