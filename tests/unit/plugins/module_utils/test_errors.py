@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _errors
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import ApiError, AuthError, CloudflareError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure, internal_error
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure
 
 
 def test_a_failure_without_details_has_all_keys_and_the_message() -> None:
