@@ -17,6 +17,7 @@ the API's older format shows both as the same string.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ WRITABLE = (
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 BGP_FIELDS = ("customer_asn", "extra_prefixes", "md5_key", "import_filter_id", "export_filter_id")
 HEALTH_DEFAULTS = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
+# How many texts of addresses are kept with their canonical form; the same ones come again in every step.
+CANONICAL_KEPT = 65536
 MD5_REFUSED = frozenset('"?\n\r\t\v\f')
 
 
@@ -253,9 +256,10 @@ def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int
 
     The given address is Cloudflare's; the customer's is the other usable one of the /31, /30 or /127.
     """
-    if not interface or not _parses(ip_interface, interface):
+    try:
+        cloudflare = ip_interface(interface or "")
+    except ValueError:
         return None, None, None
-    cloudflare = ip_interface(interface)
     other = next((host for host in cloudflare.network.hosts() if host != cloudflare.ip), None)
     return str(cloudflare.ip), str(other) if other else None, cloudflare.network.prefixlen
 
@@ -335,12 +339,20 @@ def _parses(parse: t.Callable[[str], t.Any], text: str, versions: Sequence[int] 
         return False
 
 
+@functools.lru_cache(maxsize=CANONICAL_KEPT)
 def _address(text: str | None) -> str | None:
-    return str(ip_address(text)) if text and _parses(ip_address, text) else text or None
+    try:
+        return str(ip_address(text)) if text else None
+    except ValueError:
+        return text
 
 
+@functools.lru_cache(maxsize=CANONICAL_KEPT)
 def _interface(text: str | None) -> str | None:
-    return str(ip_interface(text)) if text and _parses(ip_interface, text) else text or None
+    try:
+        return str(ip_interface(text)) if text else None
+    except ValueError:
+        return text
 
 
 def _network(text: str) -> str:

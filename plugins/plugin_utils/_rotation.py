@@ -85,8 +85,7 @@ class Rotation:
         planned = _plan.plan(tunnels, records, claims, options)
         state = _first_state(rotation_id, options, planned, has_devices, tunnels, records)
         if planned["foreign"] and options.mode != "report":
-            stuck = escrow.stick(planned["foreign"])
-            state = _after(state, stuck["tunnels"] + stuck["refused"], changed=stuck["changed"])
+            state["changed"] = escrow.stick(planned["foreign"])["changed"]
         if preflight and options.mode != "rollback" and not self.dry:
             self._validate([entry for wave in state["waves"] for entry in wave])
         if not has_devices:
@@ -100,7 +99,8 @@ class Rotation:
         """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
         chosen = _plan.wave_of(state, index, state["statuses"], hosts)
         tunnels = self._as_reported_now(chosen["tunnels"]) if state["has_devices"] else chosen["tunnels"]
-        return self._fly(state, tunnels, chosen["skipped"], f"{state['rotation_id']}/{index}")
+        going = {**state, "operation": _OPERATIONS.get(state["mode"], PREPARE), "turn_back": []}
+        return self._fly(going, tunnels, chosen["skipped"], f"{state['rotation_id']}/{index}")
 
     def turn_back(self, state: State) -> State:
         """Sets the earlier PSKs of what the last wave could not bring about."""
@@ -120,8 +120,7 @@ class Rotation:
             outcomes += left["tunnels"] + left["refused"]
         after = _after(state, outcomes, changed=settled["changed"])
         turning = failed if state["operation"] == PREPARE and not self.dry else []
-        operation = _OPERATIONS.get(state["mode"], PREPARE)
-        return {**after, "operation": operation, "in_flight": [], "turn_back": turning}
+        return {**after, "in_flight": [], "turn_back": turning}
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def test_an_unforeseen_exception_is_told_by_type_and_place_and_never_by_its_text
     try:
         raise RuntimeError("the key is hunter2hunter2")
     except RuntimeError as exc:
-        error = internal_error(exc)
+        error = _errors.internal_error(exc)
     assert "hunter2" not in f"{error} {error.failure}"
     assert str(error).startswith("internal error: RuntimeError in test_errors.py:")
     assert error.outcome_unknown
