@@ -110,6 +110,4 @@ class ActionModule(ControllerAction):
             rollback_id=arguments["rollback_id"],
             now=time.time_ns(),
         )
-        return rotation.begin(
-            options, arguments["claims"], has_devices=has_devices, preflight=arguments["preflight"]
-        )
+        return rotation.begin(options, arguments["claims"], has_devices=has_devices, preflight=arguments["preflight"])

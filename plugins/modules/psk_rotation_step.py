@@ -15,7 +15,7 @@ version_added: 1.0.0
 author:
   - The magicwan.cloudflare authors (@magicwan)
 description:
-  - The steps that the role P(magicwan.cloudflare.psk_rotation#role) is made of. Use the role; this is of use to those who
+  - The steps that the role P(magicwan.cloudflare.psk_rotation#role) is made of. Use the role; this is for those who
     build a rotation of their own, between whose steps they do something else.
   - Each step does the work of all tunnels of a batch of hosts, takes the state that the step before has returned, and
     returns the next one. What must outlive the run is in the escrow, not in the state.
@@ -51,8 +51,8 @@ options:
     description:
       - V(begin) reads account and escrow, decides what is due and in which waves, and has the API validate it. Where no
         host has device or verify tasks, it also sets all PSKs, wave by wave.
-      - V(wave) makes the PSKs of the wave O(index) durable in the escrow, sends them in one request, and writes down what
-        the API said. RV(in_flight) then are the tunnels whose devices have to act.
+      - V(wave) makes the PSKs of the wave O(index) durable in the escrow, sends them in one request, and writes down
+        what the API said. RV(in_flight) then are the tunnels whose devices have to act.
       - V(settle) judges them by O(evidence), and writes that down. RV(turn_back) then are those that failed.
       - V(turn_back) sets the earlier PSKs of these. They are in flight again.
     type: str
@@ -71,8 +71,8 @@ options:
     default: false
   mode:
     description:
-      - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback) turns
-        them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
+      - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)
+        turns them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
     default: rotate
@@ -92,8 +92,9 @@ options:
     type: dict
     default: {}
   summaries:
-    description: With V(begin), what became of earlier batches, by host, as P(magicwan.cloudflare.psk_rotation_summary#filter)
-      says.
+    description:
+      - With V(begin), what became of earlier batches, by host, as P(magicwan.cloudflare.psk_rotation_summary#filter)
+        says.
     type: dict
     default: {}
   max_age:

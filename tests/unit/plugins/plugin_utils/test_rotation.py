@@ -151,7 +151,7 @@ def test_what_the_api_would_refuse_stops_everything_before_the_first_write(
     rotation: Rotation, simulator: Simulator, escrow: MemoryEscrow
 ) -> None:
     simulator.arm({"route": "psk_set", "validate_only": True, "unapplied": 1, "count": 0})
-    with pytest.raises(CloudflareError, match="the API would refuse: .*1 unapplied.*nothing was written"):
+    with pytest.raises(CloudflareError, match=r"the API would refuse: .*1 unapplied.*nothing was written"):
         begin(rotation)
     assert (simulator.writes(), escrow.records) == (0, {})
 
