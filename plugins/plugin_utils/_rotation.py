@@ -19,7 +19,7 @@ import secrets
 import time
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
@@ -133,14 +133,18 @@ class Rotation:
         in_flight: list[Entry] = []
         changed = False
         if tunnels:
-            escrow = self._escrow(rotation_id)
+            claim = self.claim(rotation_id)
+            escrow = Escrow(self.backend, claim, dry=self.dry)
             if state["operation"] == ROLL_BACK:
                 prepared = escrow.roll_back(tunnels)
             else:
                 prepared = escrow.prepare(tunnels, force=self.force)
             said, failure = self._send(prepared["psks"], tunnels, rotation_id)
             alone = not state["has_devices"]
-            recorded = self._escrow(rotation_id).record(
+            # Even if the run was killed meanwhile and this process left behind: what it has done is the truth.
+            now = time.time()
+            claim = replace(claim, now=now, until=now + claim.until - claim.now)
+            recorded = Escrow(self.backend, claim, dry=self.dry).record(
                 prepared["tunnels"],
                 said,
                 failure,

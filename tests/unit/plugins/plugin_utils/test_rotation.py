@@ -181,6 +181,16 @@ def test_a_run_that_has_ended_sends_nothing_that_it_prepared(simulator: Simulato
     assert states(escrow) == {"prepared"}
 
 
+def test_a_run_that_has_ended_writes_down_what_it_has_sent(simulator: Simulator, escrow: MemoryEscrow) -> None:
+    def ended(rotation_id: str) -> Claim:
+        if simulator.writes():
+            raise EscrowError("the run that asked for this has ended")
+        return claim(rotation_id)
+
+    begin(make(simulator, escrow, claim=ended), group_by="(?P<group>.*)")
+    assert {i: x.record["current"]["psk"] for i, x in escrow.records.items()} == truth(simulator)
+
+
 def test_a_lost_answer_leaves_the_tunnel_in_doubt_and_the_next_run_sends_the_same_psk(
     rotation: Rotation, simulator: Simulator, escrow: MemoryEscrow
 ) -> None:
