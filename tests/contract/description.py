@@ -27,7 +27,7 @@ def description() -> dict[str, Any]:
 
 @cache
 def _openapi() -> OpenAPI:
-    return OpenAPI.from_dict(description())  # type: ignore[arg-type]
+    return OpenAPI.from_dict(description())
 
 
 def operations() -> list[str]:

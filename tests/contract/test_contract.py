@@ -36,7 +36,7 @@ def of(exchanges: list[Exchange], operation: str) -> list[Exchange]:
 
 
 def test_the_description_is_valid_openapi() -> None:
-    validate(description())  # type: ignore[arg-type]
+    validate(description())
 
 
 def test_every_operation_of_the_description_is_used() -> None:
