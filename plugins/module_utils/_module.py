@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk, _psk_batch, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import (
     ArgumentSpec,
     connection_of,
@@ -140,6 +140,35 @@ def tunnel_info(module: AnsibleModule, client: Client) -> Result:
     tunnels = client.list_tunnels()
     chosen = tunnels if module.params["tunnels"] is None else _tunnel.select(tunnels, module.params["tunnels"])
     return {"changed": False, "ipsec_tunnels": [_tunnel.view(x) for x in chosen], "msg": f"{len(chosen)} tunnels"}
+
+
+# -- ipsec_tunnel_health_info ----------------------------------------------------------------------------------------
+
+
+def tunnel_health_info(module: AnsibleModule, client: Client) -> Result:
+    """The module ipsec_tunnel_health_info: the chosen tunnels' states in a window that ends now."""
+    params = module.params
+    window = _psk.parse_age(params["window"], "window") or 0
+    if not 60 <= window <= 7 * 86400:
+        raise InputError("window must be between 60 seconds and 7 days")
+    listed = client.list_tunnels()
+    tunnels = listed if params["tunnels"] is None else _tunnel.select(listed, params["tunnels"])
+    until = time.time_ns() // _psk.NANO * _psk.NANO
+    since, now = (_psk.format_time(x)[:19] + "Z" for x in (until - window * _psk.NANO, until))
+    names = [x["name"] for x in tunnels if (x.get("health_check") or {}).get("enabled") is not False]
+    found = _health.judge(tunnels, client.tunnel_health(names, since, now) if names else [])
+    if not params["data_centers"]:
+        for entry in found:
+            del entry["colos"]
+    return {
+        "changed": False,
+        "tunnel_health": found,
+        "worst": _health.worst(x["state"] for x in found),
+        "states": _health.count_states(found),
+        "since": since,
+        "until": now,
+        "msg": _health.told(found),
+    }
 
 
 # -- ipsec_psk ------------------------------------------------------------------------------------------------------
