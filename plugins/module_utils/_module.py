@@ -81,15 +81,8 @@ def ensure_tunnel(module: AnsibleModule, client: Client) -> Result:
     if params.get("psk") is not None:
         check_psk(params["psk"], "psk", params["psk_charset"])
     current = _tunnel.find(client.list_tunnels(), tunnel_id=params["id"], name=params["name"])
-    if params["state"] == "absent":
-        plan = _tunnel.plan_absent(current)
-    else:
-        if current is None and params["id"]:
-            raise InputError(f"no tunnel of the account has the id {params['id']!r}; leave id out to create a tunnel")
-        send_psk = params["psk"] is not None and (current is None or params["update_psk"] == "always")
-        plan = _tunnel.plan_present(current, params, force=send_psk and current is not None)
-        if send_psk and plan.body is not None:
-            plan.body["psk"] = params["psk"]
+    where = f"tunnel {params['name'] or params['id']!r}"
+    plan = _tunnel.plan(current, params, update_psk=params["update_psk"], where=where)
     after = apply_plan(client, plan, validate_only=module.check_mode)
     result: Result = {
         "changed": plan.changed,
