@@ -146,12 +146,12 @@ def test_the_graph_shows_empty_age_groups_too(inventory: Lister) -> None:
 def test_compose_groups_and_keyed_groups_see_the_tunnels(inventory: Lister) -> None:
     listing = inventory.run(
         strict=True,
-        compose={"ansible_host": "inventory_hostname ~ '.mgmt.example.com'"},
-        groups={"redundant": "ipsec_tunnels | length > 1"},
+        compose={"tunnel_count": "ipsec_tunnels | length"},
+        groups={"redundant": "psk_rotation_tunnels | length > 1 and inventory_hostname is match('198')"},
         keyed_groups=[{"key": "ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique", "prefix": "via"}],
     )
     host, variables = next(iter(listing.hosts.items()))
-    assert variables["ansible_host"] == f"{host}.mgmt.example.com"
+    assert variables["tunnel_count"] == 2
     assert host in listing.group("redundant")
     assert host in listing.group("via_203_0_113_1")
 
