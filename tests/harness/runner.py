@@ -31,6 +31,8 @@ BIN = Path(sys.executable).parent
 VAULT_PROMPT = r"Vault password:\s*?$"
 # The one file of an artifact folder that holds the whole environment, the credentials too: AWX never keeps it.
 COMMAND = "command"
+# The variables of a host that stands for a device on this machine.
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
 @dataclass

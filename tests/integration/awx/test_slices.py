@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.runner import sliced
+from tests.harness.runner import LOCAL, sliced
 from tests.integration.awx.conftest import Site
 
 SLICES = 4
@@ -41,7 +41,5 @@ def test_four_slices_that_each_rotate_a_thousand_tunnels_from_their_implicit_loc
 @pytest.mark.fleet(tunnels=16)
 def test_four_slices_of_devices_rotate_each_tunnel_once(site: Site) -> None:
     ids = list(site.tunnels())
-    inventory = {
-        f"device{n}": {"ansible_connection": "local", "psk_rotation_tunnels": ids[2 * n : 2 * n + 2]} for n in range(8)
-    }
+    inventory = {f"device{n}": {**LOCAL, "psk_rotation_tunnels": ids[2 * n : 2 * n + 2]} for n in range(8)}
     rotate_in_slices(site, inventory, {"psk_rotation_escrow": site.escrow})
