@@ -38,6 +38,19 @@ EXAMPLES = r"""
       magicwan_psk_rotation: >-
         {{ ansible_play_hosts_all | magicwan.cloudflare.psk_rotation_handover(hostvars, psk_rotation_escrow) }}
   run_once: true
+
+# In a job of a later node, where the artifacts are variables. The lookup has the node's own credentials.
+- name: Write the new PSKs of this device
+  ansible.builtin.template:
+    src: psks.j2
+    dest: /etc/ipsec.d/cloudflare.secrets
+    mode: "0600"
+  vars:
+    ids: >-
+      {{ (magicwan_psk_rotation.hosts[inventory_hostname].tunnels | default({})) | dict2items
+         | selectattr('value.to_configure') | map(attribute='key') }}
+    psks: "{{ query('magicwan.cloudflare.ipsec_psk', *ids, escrow=magicwan_psk_rotation.escrow) }}"
+  no_log: true
 """
 
 RETURN = r"""
@@ -45,7 +58,7 @@ _value:
   description:
     - C(version) of this structure, C(account_id), C(escrow) without credentials, C(changed) and C(failed), numbers of
       tunnels, C(rotation_ids), and C(hosts), each with C(message), C(changed), C(failed) and C(tunnels) by id, without
-      the unchanged ones.
+      the unchanged ones. C(to_configure) of a tunnel says whether its device needs the PSK out of the escrow.
   type: dict
 """
 

@@ -26,6 +26,8 @@ ESCROW_KEYS = (
     "validate_certs",
 )
 TUNNEL_KEYS = ("name", "status", "reason", "applied_on", "generation")
+# With these the escrow knows the PSK that the device should have, and the device may not have it yet.
+TO_CONFIGURE = ("applied", "waiting", "promoted", "confirmed", "rolling_back", "rolled_back", "rollback_failed")
 
 
 def handover(
@@ -53,7 +55,10 @@ def _of_host(summary: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "changed": summary["changed"],
         "failed": summary["failed"],
         "tunnels": {
-            tunnel_id: {key: known[key] for key in TUNNEL_KEYS}
+            tunnel_id: {
+                **{key: known[key] for key in TUNNEL_KEYS},
+                "to_configure": known["status"] in TO_CONFIGURE,
+            }
             for tunnel_id, known in summary["by_tunnel"].items()
             if known["status"] != "unchanged"
         },
