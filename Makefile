@@ -58,7 +58,6 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@.venv/bin/python -m tests.leaks
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
-	@tests/e2e/install
 	@.venv/bin/python -m tests.e2e
 
 build: setup ## Build the collection's archive in build/

@@ -17,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv" / "vendor_collections"
-PACKAGE = "ansible==14.5.0"
-COLLECTIONS = ("ansible/netcommon", "ansible/utils", "cisco/ios", "fortinet/fortios", "vyos/vyos")
+# The last major version with junipernetworks.junos in it. None has paloaltonetworks.panos.
+PACKAGE = "ansible==13.8.0"
+COLLECTIONS = ("ansible/netcommon", "ansible/utils", "cisco/ios", "fortinet/fortios", "junipernetworks/junos", "vyos/vyos")
 
 
 def vendor_collections() -> Path:
