@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rotations against real devices: `python -m tests.e2e`, as root on Debian.
 
-Five sites with a strongSwan device and two tunnels each, an edge that follows the simulator, and traffic on every
+Four sites with a strongSwan device and two tunnels each, an edge that follows the simulator, and traffic on every
 tunnel all the time. Each scenario runs playbooks as a user does, and then asks the edge's log and the traffic.
 `python -m tests.e2e NAME...` runs some scenarios only, `E2E_KEEP=1` keeps the folder with all logs.
 
@@ -27,8 +27,8 @@ from tests.harness.playbook import ROOT
 
 INSIDE = "--inside"
 # A process of its own in each of these; the one outside is told by prctl(2), so that it dies with this one.
-SEAL = ("setpriv", "--pdeathsig", "KILL")
-SEAL += ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+SEAL = ["setpriv", "--pdeathsig", "KILL"]
+SEAL += ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 # Folders that every Debian has, for the files of a run; one of them is not above the checkout.
 PLACES = ("/mnt", "/media", "/srv")
 COMMANDS = ("ip", "nsenter", "unshare", "setpriv", "nc", "ssh", "ssh-keygen", "stdbuf")

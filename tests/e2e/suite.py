@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.harness.playbook import Playbooks, Result
 from tests.harness.simulator import Simulator
 
 # The sites, and the identity that the device of each presents.
-SITES = {"berlin": "fqdn", "lisbon": "key_id", "oslo": "fqdn", "turin": "user_fqdn", "vienna": "custom_fqdn"}
+SITES = {"berlin": "fqdn", "lisbon": "key_id", "turin": "user_fqdn", "vienna": "custom_fqdn"}
 # These make a new SA only after the old one is gone, so each re-authentication can be seen in the traffic.
 BREAK_BEFORE_MAKE = ("turin", "vienna")
 # A whole suite takes a fraction of this; what hangs is ended.
@@ -304,7 +304,7 @@ class Suite:
                 f" {row.dark:6} {row.longest_dark * 1000:10.0f} ms {row.longest_gap * 1000:9.0f} ms {p50:>13} {p95:>7}"
             )
         if self.by_site:
-            head = f"{'site':8} {'probes':>7} {'dark':>10} {'longest dark':>13}"
+            head = f"{'site':8} {'probes':>7} {'dark':>6} {'longest dark':>13}"
             lines += ["", "Full rotation, by site:", head, *self.by_site]
             head = f"{'site':8} {'tunnel':26} {'identity':12} {'longest gap':>11} {'exposure':>9}"
             lines += ["", "Full rotation, by tunnel:", head, *self.by_tunnel]

@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv" / "vendor_collections"
 # The last major version with junipernetworks.junos in it. None has paloaltonetworks.panos.
 PACKAGE = "ansible==13.8.0"
-COLLECTIONS = ("ansible/netcommon", "ansible/utils", "cisco/ios", "fortinet/fortios", "junipernetworks/junos", "vyos/vyos")
+COLLECTIONS = (
+    "ansible/netcommon",
+    "ansible/utils",
+    "cisco/ios",
+    "fortinet/fortios",
+    "junipernetworks/junos",
+    "vyos/vyos",
+)
 
 
 def vendor_collections() -> Path:
