@@ -140,3 +140,13 @@ def test_missing_collection(run: Run, platform: str, core: str | None) -> None:
     failed = [task for task in outcome.tasks if task["host"] == "needs" and task["status"] == "failed"]
     assert "ansible-galaxy collection install" in failed[-1]["result"]["msg"]
     assert "couldn't resolve" not in outcome.output
+
+
+@pytest.mark.parametrize("platform", [x for x in PLATFORMS if x not in ("strongswan", "panos")])
+def test_installed_collection_is_found(run: Run, platform: str) -> None:
+    """The role gets as far as the vendor's first module, which has no device here."""
+    variables = {"customer_device_platform": platform, "customer_device_tunnels": [result()]}
+    outcome = run(play("reach", **variables), inventory="d ansible_connection=local").failed()
+    assert "ansible-galaxy collection install" not in outcome.output
+    last = [task["task"] for task in outcome.tasks if task["status"] == "failed"][-1]
+    assert last.endswith("See that the device answers")

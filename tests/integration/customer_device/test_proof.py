@@ -36,8 +36,19 @@ def fortios(age: int) -> Answer:
 
 
 def vyos(age: int) -> Answer:
-    lines = "State  IKEVer  Encrypt      Hash          D-H Group      NAT-T  A-Time  L-Time\n"
-    return {"stdout": [f"{lines}up     IKEv2   AES_GCM_16_256  n/a     ECP_384        no     {age}      28000"]}
+    """With another tunnel to the same endpoint, whose SA is new."""
+
+    def block(identity: str, age: int) -> str:
+        return (
+            "Peer ID / IP                            Local ID / IP\n"
+            "------------                            -------------\n"
+            f"203.0.113.1 203.0.113.1                 192.0.2.10 {identity}\n\n\n"
+            "    State  IKEVer  Encrypt      Hash          D-H Group      NAT-T  A-Time  L-Time\n"
+            "    -----  ------  -------      ----          ---------      -----  ------  ------\n"
+            f"    up     IKEv2   AES_GCM_16_256 n/a           ECP_384        no     {age:<7} 28000  \n"
+        )
+
+    return {"stdout": [block("other.33145236.ipsec.cloudflare.com", 1) + block(result()["ike_ids"]["fqdn"], age)]}
 
 
 def panos(age: int) -> Answer:
@@ -98,7 +109,7 @@ def verdicts(
     variables = {
         "customer_device_platform": platform,
         "customer_device_tunnels": [result()],
-        "__customer_device_plan": [{**result(), "object": "cf-fedcba98"}],
+        "__customer_device_plan": [{**result(), "object": "cf-fedcba98", "ike_id": result()["ike_ids"]["fqdn"]}],
         "__customer_device_targets": [{"id": result()["id"]}],
         "__customer_device_written": {"results": [{"changed": True}]},
         "__customer_device_started": "{{ now().timestamp() | int - 5 }}",
