@@ -30,7 +30,7 @@ INSIDE = "--inside"
 SEAL = ["setpriv", "--pdeathsig", "KILL"]
 SEAL += ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 # Folders that every Debian has, for the files of a run; one of them is not above the checkout.
-PLACES = ("/mnt", "/media", "/srv")
+PLACES = ("/srv", "/media", "/mnt")
 COMMANDS = ("ip", "nsenter", "unshare", "setpriv", "nc", "ssh", "ssh-keygen", "stdbuf")
 
 

@@ -263,13 +263,14 @@ class Scenarios(Suite):
         logs = [node.folder / "charon.log" for node in self.lab.nodes]
         printed = self.playbooks.outputs()
         # The simulator is told its token; it is no part of what is tested.
-        commands = b"\n".join(line for line in self.command_lines.seen if b"tests.simulator" not in line)
+        lines = [line for line in list(self.command_lines.seen) if b"tests.simulator" not in line]
+        commands = b"\n".join(lines)
         self.need(b"--load-creds" in commands, "no command line of swanctl was seen")
         hits = find_secrets([*printed, *logs, commands], sorted(secrets))
         self.need(not hits, f"secrets were shown: {hits[:5]}")
         self.row.note = (
             f"0 of {len(secrets)} secrets in {len(printed)} runs at -vvv --diff ({sum(map(len, printed)) // 1024} KiB),"
-            f" {len(logs)} daemons' logs, {len(self.command_lines.seen)} command lines"
+            f" {len(logs)} daemons' logs, {len(lines)} command lines"
         )
 
     def all(self) -> list[Callable[[], None]]:
