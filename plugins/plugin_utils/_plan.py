@@ -223,7 +223,7 @@ def _capacity(index: int, size: int, canary: int) -> int:
 def scope(
     tunnels: Sequence[Mapping[str, t.Any]],
     claims: Mapping[str, Sequence[str]],
-    hosts: Sequence[str],
+    hosts: Container[str],
     group_by: t.Any,
 ) -> list[str]:
     """The ids that this batch of hosts has to know of: its own tunnels', and those that back them up.
