@@ -60,7 +60,6 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@.venv/bin/python -m tests.leaks
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
-	@tests/e2e/install
 	@.venv/bin/python -m tests.e2e
 
 bench: setup ## Measure what rotations cost, beside what users would do instead (25 minutes, on a quiet machine)

@@ -30,6 +30,9 @@ NANO = 1_000_000_000
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
+# Statuses with which Cloudflare holds the PSK that was sent, or may.
+LIVE = ("applied", "in_doubt")
+
 Entry = dict[str, t.Any]
 
 

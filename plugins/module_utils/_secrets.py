@@ -38,7 +38,12 @@ _REST = string.ascii_letters + string.digits
 
 def generate_psk(length: int = PSK_LENGTH) -> str:
     """A PSK of letters and digits, first a letter: 5.95 bits a character, and accepted by every known device."""
-    return secrets.choice(_FIRST) + "".join(secrets.choice(_REST) for dummy in range(length - 1))
+    number, first = divmod(secrets.randbelow(len(_FIRST) * len(_REST) ** (length - 1)), len(_FIRST))
+    characters = [_FIRST[first]]
+    while len(characters) < length:
+        number, rest = divmod(number, len(_REST))
+        characters.append(_REST[rest])
+    return "".join(characters)
 
 
 def check_psk(psk: str, where: str, charset: str = "safe") -> None:

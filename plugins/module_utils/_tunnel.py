@@ -47,6 +47,8 @@ WRITABLE = (
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 BGP_FIELDS = ("customer_asn", "extra_prefixes", "md5_key", "import_filter_id", "export_filter_id")
 HEALTH_DEFAULTS = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
+# How many texts of addresses are kept with their canonical form; the same ones come again in every step.
+CANONICAL_KEPT = 65536
 MD5_REFUSED = frozenset('"?\n\r\t\v\f')
 
 
@@ -293,9 +295,10 @@ def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int
 
     The given address is Cloudflare's; the customer's is the other usable one of the /31, /30 or /127.
     """
-    if not interface or not _parses(ip_interface, interface):
+    try:
+        cloudflare = ip_interface(interface or "")
+    except ValueError:
         return None, None, None
-    cloudflare = ip_interface(interface)
     other = next((host for host in cloudflare.network.hosts() if host != cloudflare.ip), None)
     return str(cloudflare.ip), str(other) if other else None, cloudflare.network.prefixlen
 
@@ -375,17 +378,17 @@ def _parses(parse: t.Callable[[str], t.Any], text: str, versions: Sequence[int] 
         return False
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _address(text: str | None) -> str | None:
     return _canonical(ip_address, text) if text else None
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _interface(text: str | None) -> str | None:
     return _canonical(ip_interface, text) if text else None
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _network(text: str) -> str:
     return _canonical(lambda x: ip_network(x, strict=False), text)
 

@@ -753,3 +753,79 @@ def test_a_message_as_long_as_a_book_is_cut(wire: Wire, client_of: ClientOf) -> 
     with pytest.raises(ApiError) as caught:
         client_of(wire).list_tunnels()
     assert len(str(caught.value)) < 500
+
+
+# -- health -------------------------------------------------------------------------------------------------------
+
+WINDOW = ("2026-06-14T05:15:00Z", "2026-06-14T05:20:00Z")
+
+
+def graph(rows: Any, **fields: Any) -> Say:
+    """An answer of the GraphQL API."""
+    data = {"viewer": {"accounts": [{_client.HEALTH_DATASET: rows}]}}
+    return Say({"data": data, "errors": None, **fields})
+
+
+def row(name: str) -> dict[str, Any]:
+    """One row of the health dataset."""
+    return {"count": 1, "avg": {"tunnelState": 1}, "dimensions": {"tunnelName": name, "edgeColoName": "FRA"}}
+
+
+def test_health_is_asked_for_25_tunnels_at_a_time(wire: Wire, client_of: ClientOf) -> None:
+    wire.say(lambda heard: graph([row(name) for name in heard.body["variables"]["names"]]))
+    names = [f"t{number}" for number in range(60)]
+    found = client_of(wire).tunnel_health(names, *WINDOW)
+    assert [x["dimensions"]["tunnelName"] for x in found] == names
+    assert [len(heard.body["variables"]["names"]) for heard in wire.heard] == [25, 25, 10]
+    assert {heard.path for heard in wire.heard} == {"/client/v4/graphql"}
+
+
+def test_an_answer_that_may_be_cut_is_asked_for_again_in_halves(
+    wire: Wire, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "HEALTH_ROWS", 4)
+    wire.say(lambda heard: graph([row(name) for name in heard.body["variables"]["names"] for _colo in range(2)][:4]))
+    found = client_of(wire).tunnel_health(["a", "b"], *WINDOW)
+    assert [x["dimensions"]["tunnelName"] for x in found] == ["a", "a", "b", "b"]
+    assert [heard.body["variables"]["names"] for heard in wire.heard] == [["a", "b"], ["a"], ["b"]]
+
+
+def test_one_tunnel_with_too_many_rows_is_an_error_that_names_it(
+    wire: Wire, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "HEALTH_ROWS", 1)
+    wire.say(graph([row("a")]))
+    with pytest.raises(AnswerError, match="'a': too many rows"):
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+
+
+def test_graphql_errors_inside_a_200_are_errors_that_name_the_permission(wire: Wire, client_of: ClientOf) -> None:
+    wire.say(Say({"data": None, "errors": [{"message": "not authorized for that account"}]}))
+    with pytest.raises(ApiError, match=r"not authorized for that account.*Account Analytics Read") as caught:
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        {"data": None},
+        {"data": {"viewer": {"accounts": []}}},
+        {"data": {"viewer": {"accounts": [{_client.HEALTH_DATASET: [{"count": 1}]}]}}},
+        envelope({}),
+    ],
+)
+def test_an_answer_without_health_data_is_an_error(wire: Wire, client_of: ClientOf, body: Any) -> None:
+    wire.say(Say(body))
+    with pytest.raises((AnswerError, ApiError)):
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (429, RateLimitError), (502, ServerError)])
+def test_a_refused_health_query_is_typed_as_all_others(
+    wire: Wire, client_of: ClientOf, status: int, kind: type[Exception]
+) -> None:
+    wire.say(Say({"success": False, "errors": [{"code": 10000, "message": "no"}], "result": None}, status))
+    with pytest.raises(kind):
+        client_of(wire, retries=0).tunnel_health(["a"], *WINDOW)
