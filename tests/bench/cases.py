@@ -191,9 +191,9 @@ class Place:
 class Case:
     """One way of doing something. `prepare` makes the work for a size; what it does is not measured.
 
-    `sizes` are measured, `further` are extrapolated from them, with `base` as what no tunnel would cost. A `slow` case
-    makes a request for each tunnel: with a latency it runs once, and not at the largest size. One that runs `once` takes
-    minutes, in which thousands of tasks make their own mean.
+    The `sizes` are measured, larger ones are extrapolated from them, with `base` as what no tunnel would cost; a `fixed`
+    case has its one size only. A `slow` case makes a request for each tunnel: with a latency it runs once, and not at
+    the largest size. One that runs `once` takes minutes, in which thousands of tasks make their own mean.
     """
 
     group: str
