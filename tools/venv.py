@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the virtual environments under .venv. Called by tools/setup and tools/core-venv."""
+"""Make the virtual environments under .venv. Called by tools/setup, tools/core-venv and tools/tool-venv."""
 
 from __future__ import annotations
 
@@ -123,8 +123,20 @@ def make_core(minor: str) -> None:
     stamp.write_text(json.dumps(wanted), encoding="utf-8")
 
 
+def make_tool(name: str) -> None:
+    """Make .venv/tools/NAME out of requirements/NAME.txt."""
+    folder, needs = VENV / "tools" / name, f"{name}.txt"
+    stamp, wanted = folder / "tool.stamp", wanted_stamp((needs,))
+    if read_stamp(stamp) == wanted and runs(folder / "bin" / "python"):
+        return
+    print(f"setup: making .venv/tools/{name}", flush=True)
+    create(sys.executable, folder)
+    install(folder, "-r", REQUIREMENTS / needs)
+    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
-    """Do as told: ready KIND, make KIND, core MINOR..."""
+    """Do as told: ready KIND, make KIND, core MINOR..., tool NAME..."""
     action, *names = arguments
     if action == "ready":
         return 0 if is_ready(names[0]) else 1
@@ -135,6 +147,9 @@ def main(arguments: list[str]) -> int:
     elif action == "core":
         for minor in names:
             make_core(minor)
+    elif action == "tool":
+        for name in names:
+            make_tool(name)
     return 0
 
 

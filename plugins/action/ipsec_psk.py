@@ -16,14 +16,12 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import outcome
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import LIVE, outcome
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     generate_psk,
     mark_as_secret,
     psks_in,
 )
-
-LIVE = ("applied", "in_doubt")
 
 
 class ActionModule(ActionBase):

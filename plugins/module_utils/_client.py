@@ -14,9 +14,10 @@ of magic/ipsec_tunnels, its Python SDK and its rate limit page.
 from __future__ import annotations
 
 import re
+import time
 import traceback
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -53,6 +54,29 @@ DEFAULT_BASE_URL = "https://api.cloudflare.com/client/v4"
 CONNECT_TIMEOUT = 10.0
 RETRIED_STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 527, 530)
 BACKOFF_FACTOR = 0.5
+MAX_PAUSE = 600.0
+_BUDGET = re.compile(r";\s*r=(\d+)\s*;\s*t=(\d+)")
+
+# ASSUMPTION GRAPHQL: the names of the types are those of Cloudflare's public examples; there is no published schema.
+HEALTH_DATASET = "magicTransitTunnelHealthChecksAdaptiveGroups"
+HEALTH_QUERY = f"""
+query TunnelHealth($account: String!, $names: [String!], $since: Time!, $until: Time!, $limit: Int!) {{
+  viewer {{
+    accounts(filter: {{accountTag: $account}}) {{
+      {HEALTH_DATASET}(
+        limit: $limit,
+        filter: {{datetime_geq: $since, datetime_lt: $until, tunnelName_in: $names}}
+      ) {{
+        count
+        avg {{ tunnelState }}
+        dimensions {{ tunnelName edgeColoName edgeColoCity edgeColoCountry }}
+      }}
+    }}
+  }}
+}}
+"""
+HEALTH_ROWS = 10_000  # the most that one query may return
+HEALTH_NAMES = 25  # so many tunnels in some 350 data centres stay below that
 
 Tunnel = dict[str, t.Any]
 
@@ -129,10 +153,15 @@ class _Retry(Retry):
 
 
 class Client:
-    """One account's IPsec tunnels. Not safe for use from several threads."""
+    """One account's IPsec tunnels. Not safe for use from several threads.
 
-    def __init__(self, connection: Connection, secrets: Iterable[str] = ()) -> None:
+    ``reserve`` is how many requests the rate limit must still allow, so that another one may be sent at once.
+    """
+
+    def __init__(self, connection: Connection, secrets: Iterable[str] = (), reserve: int = 1) -> None:
         self._connection = connection
+        self._reserve = reserve
+        self._allowed_at = 0.0
         self._secrets = {s for s in (connection.api_token, connection.api_key, *secrets) if s}
         self._base = connection.base_url.rstrip("/")
         self._tunnels = f"/accounts/{connection.account_id}/magic/ipsec_tunnels"
@@ -245,6 +274,59 @@ class Client:
             repeated=repeated,
         )
 
+    def tunnel_health(self, names: Sequence[str], since: str, until: str) -> list[dict[str, t.Any]]:
+        """The health dataset's rows for these tunnels between two RFC 3339 times: one a tunnel and data centre.
+
+        As many queries as the number of names needs. Raises AnswerError when one tunnel alone has too many rows.
+        """
+        rows: list[dict[str, t.Any]] = []
+        waiting = [list(names[i : i + HEALTH_NAMES]) for i in range(0, len(names), HEALTH_NAMES)]
+        while waiting:
+            some = waiting.pop(0)
+            found = self._health_rows(some, since, until)
+            if len(found) < HEALTH_ROWS:
+                rows += found
+            elif len(some) > 1:
+                half = len(some) // 2
+                waiting[:0] = [some[:half], some[half:]]
+            else:
+                raise AnswerError(f"reading the health of tunnel {some[0]!r}: too many rows; ask for a shorter window")
+        return rows
+
+    def _health_rows(self, names: Sequence[str], since: str, until: str) -> list[dict[str, t.Any]]:
+        doing = f"reading the health of {len(names)} tunnels"
+        variables = {
+            "account": self._connection.account_id,
+            "names": list(names),
+            "since": since,
+            "until": until,
+            "limit": HEALTH_ROWS,
+        }
+        response = self._request(
+            "POST", "/graphql", body={"query": HEALTH_QUERY, "variables": variables}, doing=doing, writes=False
+        )
+        answer = _json_of(response)
+        if answer is None or not 200 <= response.status_code < 300 or "success" in answer:
+            raise self._answer_error(response, _envelope_of(response), doing, False, False)
+        errors = answer.get("errors")
+        if errors:
+            first = errors[0] if isinstance(errors, list) and isinstance(errors[0], Mapping) else {}
+            detail = self._clean(first.get("message")) or "no reason given"
+            raise ApiError(
+                f"{doing}: {detail} (GraphQL); the credentials need the permission Account Analytics Read",
+                status=response.status_code,
+                ray_id=self._clean(response.headers.get("cf-ray")),
+                detail=detail,
+            )
+        try:
+            found = answer["data"]["viewer"]["accounts"][0][HEALTH_DATASET]
+            complete = all(x["dimensions"]["tunnelName"] and x["count"] and "tunnelState" in x["avg"] for x in found)
+        except (KeyError, IndexError, TypeError):
+            complete = False
+        if not complete:
+            raise AnswerError(f"{doing}: the answer holds no health data", status=response.status_code)
+        return list(found)
+
     # -- transport --------------------------------------------------------------------------------------------------
 
     def _one(self, tunnel_id: str) -> str:
@@ -263,7 +345,26 @@ class Client:
     ) -> tuple[t.Any, bool, Mapping[str, t.Any]]:
         """One API call. Returns ``result``, whether an earlier attempt may have been carried out, and the envelope."""
         writes = method != "GET" and not validate_only
+        response = self._request(method, path, body=body, validate_only=validate_only, doing=doing, writes=writes)
+        repeated = writes and _may_have_been_done_before(response)
+        envelope = _envelope_of(response)
+        if not (200 <= response.status_code < 300 and envelope is not None and envelope.get("success") is True):
+            raise self._answer_error(response, envelope, doing, writes, repeated)
+        return envelope.get("result"), repeated, envelope
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        writes: bool,
+        body: Mapping[str, t.Any] | None = None,
+        validate_only: bool = False,
+    ) -> requests.Response:
+        """The answer to one request, whatever it says; urllib3 has repeated what may be repeated."""
         connection = self._connection
+        time.sleep(max(0.0, self._allowed_at - time.monotonic()))
         try:
             response = self._session.request(
                 method,
@@ -278,11 +379,8 @@ class Client:
             )
         except (requests.RequestException, OSError, ValueError) as exc:
             raise self._transport_error(exc, doing, writes) from None
-        repeated = writes and _may_have_been_done_before(response)
-        envelope = _envelope_of(response)
-        if not (200 <= response.status_code < 300 and envelope is not None and envelope.get("success") is True):
-            raise self._answer_error(response, envelope, doing, writes, repeated)
-        return envelope.get("result"), repeated, envelope
+        self._allowed_at = time.monotonic() + _pause(response.headers.get("Ratelimit", ""), self._reserve)
+        return response
 
     def _transport_error(self, exc: Exception, doing: str, writes: bool) -> TransportError:
         if isinstance(exc, requests.exceptions.SSLError):
@@ -375,6 +473,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _pause(header: str, reserve: int) -> float:
+    """Seconds until the rate limit allows ``reserve`` requests: one too many and all are refused for minutes."""
+    return min(MAX_PAUSE, max((float(t) for r, t in _BUDGET.findall(header) if int(r) < reserve), default=0.0))
+
+
 def _may_have_been_done_before(response: requests.Response) -> bool:
     """Whether an attempt that urllib3 repeated may have been carried out: all but a 429 or a refused connection."""
     history = getattr(getattr(response.raw, "retries", None), "history", ())
@@ -393,12 +496,17 @@ def _was_never_sent(exc: Exception) -> bool:
     return all(_was_refused(attempt) for attempt in last.attempts)  # type: ignore[attr-defined]
 
 
-def _envelope_of(response: requests.Response) -> Mapping[str, t.Any] | None:
+def _json_of(response: requests.Response) -> Mapping[str, t.Any] | None:
     try:
-        envelope = response.json()
+        answer = response.json()
     except ValueError:
         return None
-    return envelope if isinstance(envelope, Mapping) and "success" in envelope else None
+    return answer if isinstance(answer, Mapping) else None
+
+
+def _envelope_of(response: requests.Response) -> Mapping[str, t.Any] | None:
+    envelope = _json_of(response)
+    return envelope if envelope is not None and "success" in envelope else None
 
 
 def _first_error(envelope: Mapping[str, t.Any]) -> Mapping[str, t.Any]:

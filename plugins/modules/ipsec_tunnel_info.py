@@ -14,7 +14,7 @@ author:
   - The magicwan.cloudflare authors (@magicwan)
 description:
   - Returns all IPsec tunnels of an account, or those that are named, with one API request.
-  - PSKs can't be read. RV(ipsec_tunnels[].psk_metadata) tells when each was set.
+  - PSKs can't be read. C(psk_metadata) of each of RV(ipsec_tunnels) tells when its PSK was set.
 extends_documentation_fragment:
   - magicwan.cloudflare._api
   - magicwan.cloudflare._attributes

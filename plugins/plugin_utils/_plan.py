@@ -79,12 +79,11 @@ def plan(
     unchanged: list[Entry] = []
     left: list[Entry] = []
     sick: dict[str, str] = {}
-    for index, tunnel in enumerate(tunnels):
+    for tunnel in tunnels:
         host = owners.get(tunnel["id"])
         if host is None:
             continue
         entry = {
-            "index": index,
             "id": tunnel["id"],
             "name": tunnel["name"],
             "host": host,
@@ -114,7 +113,6 @@ def plan(
         "left": left,
         "foreign": [x for x in left if x["status"] == "stuck" and by_id[x["id"]]["state"] != _escrow.STUCK],
         "planned": len(ready),
-        "psks": [{"id": x["id"]} for x in ready],
         "limit": parse_limit(options.max_failures, len(owners)),
         "failed_before": sum((options.summaries.get(host) or {}).get("failed", 0) for host in earlier),
     }
@@ -139,12 +137,6 @@ def check_hooks(hooks: Mapping[str, Mapping[str, t.Any]], exists: Callable[[str]
         raise InputError("psk_rotation_confirmation is manual on some hosts of the batch only; make it the same on all")
     with_tasks = any(own["device"] or own["verify"] for own in hooks.values())
     return ("manual" if "manual" in confirmations else "none"), with_tasks
-
-
-def nothing() -> dict[str, t.Any]:
-    """A plan that does nothing."""
-    lists: dict[str, t.Any] = {key: [] for key in ("waves", "unchanged", "left", "foreign", "psks")}
-    return {**lists, "planned": 0, "limit": 0, "failed_before": 0}
 
 
 def parse_limit(limit: t.Any, of: int) -> int:
@@ -246,15 +238,15 @@ def scope(
 
 
 def wave_of(
-    planned: Mapping[str, t.Any], index: int, outcomes: Sequence[Mapping[str, t.Any]], hosts: Container[str]
+    planned: Mapping[str, t.Any], index: int, statuses: Mapping[str, str], hosts: Container[str]
 ) -> dict[str, t.Any]:
     """Wave ``index`` as it can go now: ``tunnels``, and ``skipped`` ones with the reason.
 
-    A tunnel goes only if its host is among ``hosts``, if every tunnel of its group that went before is done, and if
-    no more tunnels have failed than the plan's limit.
+    ``statuses`` says by id what became of the tunnels of the waves before. A tunnel goes only if its host is among
+    ``hosts``, if every tunnel of its group that went before is done, and if no more tunnels have failed than the
+    plan's limit.
     """
-    latest = {x["id"]: x["status"] for x in outcomes}
-    failed = planned["failed_before"] + sum(1 for status in latest.values() if status not in HARMLESS)
+    failed = planned["failed_before"] + sum(1 for status in statuses.values() if status not in HARMLESS)
     if failed > planned["limit"]:
         reason = f"stopped after {failed} failures, {planned['limit']} being allowed"
         stopped = [{**x, "status": "stopped", "reason": reason} for x in planned["waves"][index]]
@@ -262,7 +254,7 @@ def wave_of(
     sick = {}
     for wave in planned["waves"][:index]:
         for entry in wave:
-            if latest.get(entry["id"]) not in ("confirmed", "promoted", "planned"):
+            if statuses.get(entry["id"]) not in ("confirmed", "promoted", "planned"):
                 sick[entry["group"]] = entry["name"]
     ready, skipped = [], []
     for entry in planned["waves"][index]:

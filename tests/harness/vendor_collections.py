@@ -9,46 +9,49 @@ folder. It does nothing when they are there. AWX's own collection is in an earli
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv" / "vendor_collections"
-PACKAGE = "ansible==14.5.0"
-COLLECTIONS = ("ansible/netcommon", "ansible/utils", "cisco/ios", "fortinet/fortios", "vyos/vyos")
-AWX_FOLDER = ROOT / ".venv" / "awx_collections"
-AWX_PACKAGE = "ansible==13.8.0"
-AWX_COLLECTIONS = ("awx/awx",)
+# The last major version with junipernetworks.junos and awx.awx in it. None has paloaltonetworks.panos.
+PACKAGE = "ansible==13.8.0"
+COLLECTIONS = (
+    "ansible/netcommon",
+    "ansible/utils",
+    "awx/awx",
+    "cisco/ios",
+    "fortinet/fortios",
+    "junipernetworks/junos",
+    "vyos/vyos",
+)
 
 
 def vendor_collections() -> Path:
-    """The folder for ANSIBLE_COLLECTIONS_PATH, made when it is missing."""
-    return _fetch(FOLDER, PACKAGE, COLLECTIONS)
+    """The folder for ANSIBLE_COLLECTIONS_PATH, made when it is missing; one process makes it, others wait."""
+    stamp = FOLDER / "stamp"
+    wanted = " ".join((PACKAGE, *COLLECTIONS))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            _fetch()
+            stamp.write_text(wanted, encoding="utf-8")
+    return FOLDER
 
 
-def awx_collections() -> Path:
-    """The same with awx.awx 24.6.1."""
-    return _fetch(AWX_FOLDER, AWX_PACKAGE, AWX_COLLECTIONS)
-
-
-def _fetch(target: Path, package: str, collections: Sequence[str]) -> Path:
-    stamp = target / "stamp"
-    wanted = " ".join((package, *collections))
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return target
+def _fetch() -> None:
     with tempfile.TemporaryDirectory(prefix="vendor-collections-") as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
         subprocess.run(pip, check=True)
         (wheel,) = Path(folder).glob("*.whl")
-        prefixes = tuple(f"ansible_collections/{name}/" for name in collections)
+        prefixes = tuple(f"ansible_collections/{name}/" for name in COLLECTIONS)
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(target, [name for name in archive.namelist() if name.startswith(prefixes)])
-    stamp.write_text(wanted, encoding="utf-8")
-    return target
+            archive.extractall(FOLDER, [name for name in archive.namelist() if name.startswith(prefixes)])
 
 
 if __name__ == "__main__":

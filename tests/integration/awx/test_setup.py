@@ -19,7 +19,7 @@ from tests.awx_stand_in.app import AwxStandIn
 from tests.harness.playbook import VENV, Playbooks, Result
 from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
-from tests.harness.vendor_collections import awx_collections
+from tests.harness.vendor_collections import vendor_collections
 
 TOKEN = "the-cloudflare-token-of-the-first-run"
 SECRET_ID = "the-secret-id-of-the-first-run"
@@ -61,7 +61,7 @@ class Story:
             env={
                 "CONTROLLER_HOST": self.awx.url,
                 "CONTROLLER_OAUTH_TOKEN": self.awx.token,
-                "ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{awx_collections()}",
+                "ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{vendor_collections()}",
                 **(env or {}),
             },
             check=check,

@@ -323,6 +323,38 @@ def test_a_429_that_lasts_is_a_rate_limit_error_with_a_known_outcome(simulator: 
     assert (caught.value.status, caught.value.code, caught.value.outcome_unknown) == (429, 971, False)
 
 
+@pytest.mark.parametrize(
+    ("header", "reserve", "expected"),
+    [
+        ('"default";r=1;t=30', 1, 0),
+        ('"default";r=0;t=30', 1, 30),
+        ('"default";r=3;t=30', 4, 30),
+        ('"burst";r=50;t=2, "default"; r=0; t=300', 1, 300),
+        ('"default";r=0;t=86400', 1, 600),
+        ("", 1, 0),
+        ("nonsense", 1, 0),
+    ],
+)
+def test_the_next_request_waits_when_the_rate_limit_is_used_up(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, header: str, reserve: int, expected: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(_client, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: 1000.0))
+    wire.say(Say(envelope({"ipsec_tunnels": []}), headers={"Ratelimit": header}))
+    client = Client(Connection(account_id=ACCOUNT, api_token=TOKEN, base_url=wire.base_url), reserve=reserve)
+    client.list_tunnels()
+    client.list_tunnels()
+    assert slept == [0, expected]
+
+
+def test_a_rate_limit_is_never_reached(make_simulator: Callable[..., Simulator]) -> None:
+    simulator = make_simulator(args=["--rate-limit", "3/1/60"])
+    client = Client(Connection(account_id=simulator.account, api_token=simulator.token, base_url=simulator.base_url))
+    for _number in range(5):
+        client.list_tunnels()
+    assert [entry["status"] for entry in simulator.journal()] == [200] * 5
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "html": True}, {"drop": True}], ids=str)
 def test_a_create_is_not_repeated_after_a_lost_answer(
@@ -721,3 +753,79 @@ def test_a_message_as_long_as_a_book_is_cut(wire: Wire, client_of: ClientOf) -> 
     with pytest.raises(ApiError) as caught:
         client_of(wire).list_tunnels()
     assert len(str(caught.value)) < 500
+
+
+# -- health -------------------------------------------------------------------------------------------------------
+
+WINDOW = ("2026-06-14T05:15:00Z", "2026-06-14T05:20:00Z")
+
+
+def graph(rows: Any, **fields: Any) -> Say:
+    """An answer of the GraphQL API."""
+    data = {"viewer": {"accounts": [{_client.HEALTH_DATASET: rows}]}}
+    return Say({"data": data, "errors": None, **fields})
+
+
+def row(name: str) -> dict[str, Any]:
+    """One row of the health dataset."""
+    return {"count": 1, "avg": {"tunnelState": 1}, "dimensions": {"tunnelName": name, "edgeColoName": "FRA"}}
+
+
+def test_health_is_asked_for_25_tunnels_at_a_time(wire: Wire, client_of: ClientOf) -> None:
+    wire.say(lambda heard: graph([row(name) for name in heard.body["variables"]["names"]]))
+    names = [f"t{number}" for number in range(60)]
+    found = client_of(wire).tunnel_health(names, *WINDOW)
+    assert [x["dimensions"]["tunnelName"] for x in found] == names
+    assert [len(heard.body["variables"]["names"]) for heard in wire.heard] == [25, 25, 10]
+    assert {heard.path for heard in wire.heard} == {"/client/v4/graphql"}
+
+
+def test_an_answer_that_may_be_cut_is_asked_for_again_in_halves(
+    wire: Wire, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "HEALTH_ROWS", 4)
+    wire.say(lambda heard: graph([row(name) for name in heard.body["variables"]["names"] for _colo in range(2)][:4]))
+    found = client_of(wire).tunnel_health(["a", "b"], *WINDOW)
+    assert [x["dimensions"]["tunnelName"] for x in found] == ["a", "a", "b", "b"]
+    assert [heard.body["variables"]["names"] for heard in wire.heard] == [["a", "b"], ["a"], ["b"]]
+
+
+def test_one_tunnel_with_too_many_rows_is_an_error_that_names_it(
+    wire: Wire, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "HEALTH_ROWS", 1)
+    wire.say(graph([row("a")]))
+    with pytest.raises(AnswerError, match="'a': too many rows"):
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+
+
+def test_graphql_errors_inside_a_200_are_errors_that_name_the_permission(wire: Wire, client_of: ClientOf) -> None:
+    wire.say(Say({"data": None, "errors": [{"message": "not authorized for that account"}]}))
+    with pytest.raises(ApiError, match=r"not authorized for that account.*Account Analytics Read") as caught:
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        {"data": None},
+        {"data": {"viewer": {"accounts": []}}},
+        {"data": {"viewer": {"accounts": [{_client.HEALTH_DATASET: [{"count": 1}]}]}}},
+        envelope({}),
+    ],
+)
+def test_an_answer_without_health_data_is_an_error(wire: Wire, client_of: ClientOf, body: Any) -> None:
+    wire.say(Say(body))
+    with pytest.raises((AnswerError, ApiError)):
+        client_of(wire).tunnel_health(["a"], *WINDOW)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (429, RateLimitError), (502, ServerError)])
+def test_a_refused_health_query_is_typed_as_all_others(
+    wire: Wire, client_of: ClientOf, status: int, kind: type[Exception]
+) -> None:
+    wire.say(Say({"success": False, "errors": [{"code": 10000, "message": "no"}], "result": None}, status))
+    with pytest.raises(kind):
+        client_of(wire, retries=0).tunnel_health(["a"], *WINDOW)

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Runs a module that is given PSKs without a file of its options."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action.normal import ActionModule as Normal
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret, psks_in
+
+
+def keep_off_the_disk(connection: t.Any) -> None:
+    """Hands the module over through a pipe where the connection can do that.
+
+    The file that it would be in otherwise holds the PSKs, and stays there when the run is killed.
+    """
+    with contextlib.suppress(AnsibleError, AttributeError, KeyError):
+        connection.set_option("pipelining", True)
+
+
+class PipedAction(Normal):
+    """Runs the module of the task as any other, but through a pipe when its options hold a PSK."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Runs the module."""
+        psks = [str(x) for x in psks_in(self.entries(self._task.args))]
+        if psks:
+            mark_as_secret(psks)
+            keep_off_the_disk(self._connection)
+        return super().run(tmp, task_vars)
+
+    def entries(self, arguments: Mapping[str, t.Any]) -> Iterable[Mapping[str, t.Any]]:
+        """The dictionaries that may have a ``psk``."""
+        return [arguments]

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook audit_psks: before any rotation, after one, and after somebody else has changed a key."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.playbook import Playbooks, Result
+from tests.harness.secrets_scan import find_secrets
+from tests.harness.simulator import Simulator
+
+NASTY = "<script>alert('x')</script>"
+VOID = {"meta", "line", "br", "rect"}
+
+
+@dataclass
+class Audit:
+    """One audit: its run and the folder with its files."""
+
+    result: Result
+    folder: Path
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.text("json")))
+
+    def text(self, kind: str) -> str:
+        return (self.folder / f"psk-audit.{kind}").read_text(encoding="utf-8")
+
+    def line(self, tunnel_id: str) -> dict[str, Any]:
+        """What is said of a tunnel."""
+        return next(x for x in self.json["tunnels"] if x["id"] == tunnel_id)
+
+
+@dataclass
+class Story:
+    """Audits in their order, and the tunnels that they are about."""
+
+    audits: dict[str, Audit]
+    ids: list[str]
+    secrets: set[str]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("audit")
+    simulator = simulator_process
+    simulator.reset(tunnels=6)
+    playbooks = Playbooks(folder / "playbooks", simulator.env())
+    escrow = {"psk_rotation_escrow": {"backend": "file", "path": str(folder / "escrow" / "psks.yml")}}
+    audits: dict[str, Audit] = {}
+    secrets = {simulator.token, *simulator.psks()}
+
+    def audit(name: str, check: bool = False, **variables: Any) -> None:
+        target = {"audit_psks_folder": str(folder / name), **escrow, **variables}
+        result = playbooks.run("magicwan.cloudflare.audit_psks", extra_vars=target, check=check)
+        audits[name] = Audit(result, folder / name)
+
+    ids = [x["id"] for x in simulator.state()["tunnels"]]
+    audit("before")
+    inventory = "localhost ansible_connection=local\n"
+    playbooks.run("magicwan.cloudflare.rotate_psks", inventory=inventory, extra_vars=escrow).ok()
+    secrets |= {*simulator.psks()}
+    audit("after")
+    audit("checked", check=True)
+    audit("strict", audit_psks_fail_on=["unconfirmed"])
+    simulator.patch_tunnel(ids[0], psk="SomebodyElsesSomebodyElsesSomebody", name=NASTY)
+    secrets |= {*simulator.psks()}
+    audit("changed")
+    audit("one", audit_psks_tunnels=[ids[1]])
+    audit("wrong", audit_psks_fail_on=["late"])
+    audit("none", psk_rotation_escrow={"backend": "none"})
+    hits = find_secrets(playbooks.outputs(), sorted(secrets))
+    assert not hits, f"secrets in the output: {hits[:10]}"
+    yield Story(audits, ids, secrets)
+    playbooks.close()
+
+
+def test_before_the_first_rotation_the_escrow_knows_nothing_and_the_audit_fails(story: Story) -> None:
+    audit = story.audits["before"]
+    audit.result.failed()
+    assert audit.json["counts"]["findings"]["unknown"] + audit.json["counts"]["findings"]["no_psk"] == 6
+    assert "tunnels break the policy" in audit.result.output
+
+
+def test_after_a_rotation_the_policy_is_kept(story: Story) -> None:
+    audit = story.audits["after"]
+    audit.result.ok()
+    assert audit.json["message"] == "all 6 tunnels keep the policy"
+    assert {(x["status"], x["changed_by"], x["confirmed"]) for x in audit.json["tunnels"]} == {
+        ("ok", "rotation", False)
+    }
+    assert len(audit.json["rotation"]["tunnels"]) == 6
+
+
+def test_the_policy_can_demand_that_every_psk_was_seen_to_work(story: Story) -> None:
+    story.audits["strict"].result.failed()
+    assert story.audits["strict"].json["counts"]["broken"] == 6
+
+
+def test_a_key_that_somebody_else_has_set_is_named_after_the_files_were_written(story: Story) -> None:
+    audit = story.audits["changed"]
+    audit.result.failed()
+    assert (audit.line(story.ids[0])["findings"], audit.json["counts"]["broken"]) == (["foreign"], 1)
+    assert audit.line(story.ids[0])["changed_by"] == "somebody else"
+
+
+def test_some_tunnels_can_be_chosen(story: Story) -> None:
+    story.audits["one"].result.ok()
+    assert [x["id"] for x in story.audits["one"].json["tunnels"]] == [story.ids[1]]
+
+
+@pytest.mark.parametrize(("name", "says"), [("wrong", "fail_on holds 'late'"), ("none", "psk_rotation_escrow must be")])
+def test_bad_input_is_refused_before_a_file_is_written(story: Story, name: str, says: str) -> None:
+    story.audits[name].result.failed()
+    assert says in story.audits[name].result.output
+    assert not story.audits[name].folder.exists()
+
+
+def test_a_check_run_judges_and_writes_nothing(story: Story) -> None:
+    story.audits["checked"].result.ok()
+    assert not story.audits["checked"].folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "html"])
+def test_no_file_holds_a_secret_and_only_its_owner_and_group_read_it(story: Story, kind: str) -> None:
+    for audit in (story.audits["before"], story.audits["after"], story.audits["changed"]):
+        assert not find_secrets([audit.text(kind)], sorted(story.secrets))
+        assert (audit.folder / f"psk-audit.{kind}").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_csv_says_the_same_as_the_json(story: Story) -> None:
+    audit = story.audits["changed"]
+    lines = list(csv.DictReader(audit.text("csv").splitlines()))
+    assert [(x["id"], x["status"]) for x in lines] == [(x["id"], x["status"]) for x in audit.json["tunnels"]]
+
+
+class Page(HTMLParser):
+    """Checks that all elements are closed, and keeps the elements and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page(story: Story) -> Callable[[str], Page]:
+    return lambda name: Page(story.audits[name].text("html"))
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere(page: Callable[[str], Page]) -> None:
+    for name in ("before", "after", "changed"):
+        found = page(name)
+        assert found.open == []
+        assert not {tag for tag, dummy in found.elements} & {"script", "link", "img", "iframe"}
+        assert not [1 for dummy, attributes in found.elements if {"src", "href", "onclick"} & set(attributes)]
+
+
+def test_the_page_shows_a_name_as_text_whatever_it_is(page: Callable[[str], Page]) -> None:
+    assert NASTY in page("changed").text
+
+
+def test_the_page_has_a_row_a_tunnel_and_the_timeline_of_the_rotation(page: Callable[[str], Page]) -> None:
+    found = page("after")
+    assert sum(tag == "tr" for tag, dummy in found.elements) == 7
+    assert "Last rotation" in found.text and "all 6 tunnels keep the policy" in found.text
+
+
+def test_without_a_rotation_there_is_no_timeline(page: Callable[[str], Page]) -> None:
+    assert "Last rotation" not in page("before").text
