@@ -25,6 +25,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     ControllerAction,
     Result,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, Options, check_hooks
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
 
@@ -42,6 +43,7 @@ class ActionModule(ControllerAction):
             "escrow": {"type": "dict", "required": True},
             "lease": {"type": "int", "default": DEFAULT_LEASE},
             "force": {"type": "bool", "default": False},
+            "health": {"type": "dict", "default": {}},
             "mode": {"type": "str", "choices": list(MODES), "default": "rotate"},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "claims": {"type": "dict", "default": {}},
@@ -71,11 +73,13 @@ class ActionModule(ControllerAction):
         backend = arguments["escrow"].get("backend") or ""
         if backend not in SPECS:
             raise InputError(f"psk_rotation_escrow.backend must be file, vault_kv2 or none, not {backend!r}")
+        client, gate = Client(connection_of(arguments)), parse_gate(arguments["health"], arguments["lease"])
         rotation = Rotation(
-            client=Client(connection_of(arguments)),
+            client=client,
             backend=self.backend(arguments),
             claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
             say=self._display.display,
+            gate=HealthGate(client, gate, self._display.display) if gate else None,
             force=arguments["force"],
             dry=self._task.check_mode,
         )

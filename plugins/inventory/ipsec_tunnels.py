@@ -109,8 +109,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import connection_of, connection_spec
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import internal_error
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
+    CloudflareError,
+    InputError,
+    internal_error,
+)
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import select
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._devices import (

@@ -28,12 +28,12 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     RateLimitError,
     ServerError,
     TransportError,
+    internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import (
     PartialFailure,
     Result,
     apply_plan,
-    internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import censor, check_psk
 

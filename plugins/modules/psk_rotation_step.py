@@ -69,6 +69,14 @@ options:
     description: Every PSK is due, even one that somebody else has changed.
     type: bool
     default: false
+  health:
+    description:
+      - What Cloudflare's health checks must say, where devices have to act. Empty, nobody asks.
+      - Before a wave, of the tunnels that back a tunnel up one at least must be in a state of C(accept); after it, with
+        V(settle), the tunnel itself must get there within C(deadline) seconds, and is asked for every C(interval)
+        seconds over the last C(window) seconds.
+    type: dict
+    default: {}
   mode:
     description:
       - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)

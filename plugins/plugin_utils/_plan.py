@@ -69,8 +69,9 @@ def plan(
     """The rotation of this batch of hosts.
 
     ``tunnels`` as ipsec_tunnel_info returns them, ``records`` as the escrow's ``read``, ``claims`` the patterns by
-    host of all hosts of the play. Returns ``waves`` (lists of entries, never two of a group in one), ``unchanged``
-    and ``left`` (entries with status stuck or skipped). Raises InputError.
+    host of all hosts of the play. Returns ``waves`` (lists of entries, never two of a group in one), ``groups`` (by
+    name, the tunnels that back each other up, whatever is done with them), ``unchanged`` and ``left`` (entries with
+    status stuck or skipped). Raises InputError.
     """
     owners = owners_of(tunnels, claims)
     by_id = {x["id"]: x for x in records}
@@ -79,6 +80,7 @@ def plan(
     unchanged: list[Entry] = []
     left: list[Entry] = []
     sick: dict[str, str] = {}
+    groups: dict[str, list[Entry]] = {}
     for tunnel in tunnels:
         host = owners.get(tunnel["id"])
         if host is None:
@@ -92,6 +94,8 @@ def plan(
         }
         status, reason = judge(by_id.get(tunnel["id"]), entry["reported"], options)
         entry.update(status=status, reason=reason)
+        member = {"id": tunnel["id"], "name": tunnel["name"], "health_check": tunnel.get("health_check") or {}}
+        groups.setdefault(entry["group"], []).append(member)
         here = host in options.hosts
         if status in ("stuck", "waiting") or (status == "resume" and not here):
             sick[entry["group"]] = entry["name"]
@@ -112,6 +116,7 @@ def plan(
         "unchanged": unchanged,
         "left": left,
         "foreign": [x for x in left if x["status"] == "stuck" and by_id[x["id"]]["state"] != _escrow.STUCK],
+        "groups": {group: groups[group] for group in dict.fromkeys(x["group"] for x in ready + left)},
         "planned": len(ready),
         "limit": parse_limit(options.max_failures, len(owners)),
         "failed_before": sum((options.summaries.get(host) or {}).get("failed", 0) for host in earlier),
@@ -223,7 +228,7 @@ def _capacity(index: int, size: int, canary: int) -> int:
 def scope(
     tunnels: Sequence[Mapping[str, t.Any]],
     claims: Mapping[str, Sequence[str]],
-    hosts: Sequence[str],
+    hosts: Container[str],
     group_by: t.Any,
 ) -> list[str]:
     """The ids that this batch of hosts has to know of: its own tunnels', and those that back them up.

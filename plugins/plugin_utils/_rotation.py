@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     generate_psk,
     mark_as_secret,
@@ -32,6 +32,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets impor
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import Backend
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
 
 Entry = dict[str, t.Any]
@@ -53,14 +54,15 @@ class Rotation:
     """The steps, over one account and one escrow.
 
     ``claim`` makes the claim of a rotation id, as of now; it raises EscrowError when the run has ended, so that a step
-    that was left behind begins nothing more. ``say`` shows a line of progress. With ``dry`` the API only validates,
-    and nothing is written.
+    that was left behind begins nothing more. ``say`` shows a line of progress. ``gate`` judges the health of tunnels
+    before and after their devices act. With ``dry`` the API only validates, and nothing is written.
     """
 
     client: Client
     backend: Backend
     claim: Callable[[str], Claim]
     say: Callable[[str], None]
+    gate: HealthGate | None = None
     force: bool = False
     dry: bool = False
 
@@ -84,6 +86,9 @@ class Rotation:
         records = escrow.open(_plan.scope(tunnels, claims, options.hosts, options.group_by))["tunnels"]
         planned = _plan.plan(tunnels, records, claims, options)
         state = _first_state(rotation_id, options, planned, has_devices, tunnels, records)
+        if self.gate is not None:
+            state["groups"] = planned["groups"]
+            self._check_gate(self.gate, state)
         if planned["foreign"] and options.mode != "report":
             state["changed"] = escrow.stick(planned["foreign"])["changed"]
         if preflight and options.mode != "rollback" and not self.dry:
@@ -98,9 +103,15 @@ class Rotation:
     def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
         """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
         chosen = _plan.wave_of(state, index, state["statuses"], hosts)
-        tunnels = self._as_reported_now(chosen["tunnels"]) if state["has_devices"] else chosen["tunnels"]
+        tunnels, skipped = chosen["tunnels"], chosen["skipped"]
+        if self.gate is not None and state["mode"] != "rollback":
+            unsafe = self.gate.unsafe(tunnels, state["groups"])
+            skipped += [{**x, "status": "unhealthy", "reason": unsafe[x["id"]]} for x in tunnels if x["id"] in unsafe]
+            tunnels = [x for x in tunnels if x["id"] not in unsafe]
+        if state["has_devices"]:
+            tunnels = self._as_reported_now(tunnels)
         going = {**state, "operation": _OPERATIONS.get(state["mode"], PREPARE), "turn_back": []}
-        return self._fly(going, tunnels, chosen["skipped"], f"{state['rotation_id']}/{index}")
+        return self._fly(going, tunnels, skipped, f"{state['rotation_id']}/{index}")
 
     def turn_back(self, state: State) -> State:
         """Sets the earlier PSKs of what the last wave could not bring about."""
@@ -111,6 +122,8 @@ class Rotation:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
         found = _plan.verdicts(state["in_flight"], evidence, state["token"])
         done, failed = found["done"], found["failed"]
+        if self.gate is not None and state["operation"] != ROLL_BACK:
+            done, failed = self._through(self.gate, state, done, failed)
         escrow = self._escrow(state["rotation_id"])
         waits = state["confirmation"] == "manual" and state["operation"] != CONFIRM
         settled = escrow.release(done) if waits else escrow.confirm(done)
@@ -123,6 +136,25 @@ class Rotation:
         return {**after, "in_flight": [], "turn_back": turning}
 
     # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _check_gate(self, gate: HealthGate, state: State) -> None:
+        if state["waves"] and not state["has_devices"]:
+            raise InputError(
+                "psk_rotation_health needs device or verify tasks: without them no tunnel authenticates anew"
+            )
+        gate.check_members(state["groups"])
+
+    def _through(
+        self, gate: HealthGate, state: State, done: list[Entry], failed: list[Entry]
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Takes the tunnels that do not get healthy from those that are done to those that have failed."""
+        if self.dry:
+            self.say("health of the wave: not waited for in a check run")
+            return done, failed
+        members = {m["id"]: m for own in state["groups"].values() for m in own}
+        reasons = gate.failing([members[x["id"]] for x in done])
+        sick = [{**x, "status": "failed", "reason": reasons[x["id"]]} for x in done if x["id"] in reasons]
+        return [x for x in done if x["id"] not in reasons], failed + sick
 
     def _escrow(self, rotation_id: str) -> Escrow:
         return Escrow(self.backend, self.claim(rotation_id), dry=self.dry)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.faults.matrix import row, skip
+from tests.faults.matrix import row
 from tests.faults.rows_kill import SET
 from tests.faults.scene import Scene, held, wants_psks
 
@@ -140,7 +140,30 @@ def _d4_all(scene: Scene) -> None:
     scene.rerun(same_key=False)
 
 
-skip("D5 health", "a sibling's health check goes down in a wave", "the role reads no tunnel health")
+HEALTH = {"deadline": 1, "interval": 0.2, "window": 60}
+
+
+@row("D5 health", "a sibling's health check is down: its partner is left alone until it is up again")
+def _d5_health(scene: Scene) -> None:
+    scene.variables["psk_rotation_health"] = HEALTH
+    before = scene.truth()
+    scene.simulator.patch_tunnel(scene.groups[BAD][1], health="down")
+    run = scene.crash("failed")
+    scene.expect("nothing backs it up now" in run.result.output, "it does not say why")
+    _unchanged(scene, before, "a tunnel of a site without another one was touched")
+    scene.simulator.patch_tunnel(scene.groups[BAD][1], health="healthy")
+    scene.rerun()
+
+
+@row("D5 after", "a tunnel's health check stays down after its rotation")
+def _d5_after(scene: Scene) -> None:
+    scene.variables["psk_rotation_health"] = HEALTH
+    before = scene.truth()
+    scene.simulator.patch_tunnel(scene.groups[BAD][0], health="down")
+    scene.crash("failed")
+    _unchanged(scene, before, "the previous PSK is not back at Cloudflare")
+    scene.simulator.patch_tunnel(scene.groups[BAD][0], health="degraded")
+    scene.rerun(same_key=False)
 
 
 @row("D5", "a sibling's PSK is changed by somebody before the run: its partner is left alone")

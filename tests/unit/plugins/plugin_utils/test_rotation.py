@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import Gate, HealthGate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
 
@@ -255,6 +257,70 @@ def test_after_a_device_that_could_not_be_turned_back_the_next_wave_goes_forward
     state = rotation.wave(state, 1, list(claims))
     assert [x["status"] for x in state["in_flight"]] == ["applied"]
     assert [x["host"] for x in state["in_flight"]] == [DEVICE]
+
+
+def gated(simulator: Simulator, escrow: MemoryEscrow, said: list[str], **fields: Any) -> Rotation:
+    """A rotation with a health gate that does not wait long."""
+    plain = make(simulator, escrow, say=said.append, **fields)
+    return replace(plain, gate=HealthGate(plain.client, Gate(deadline=0.1, interval=0.05), said.append))
+
+
+def set_health(simulator: Simulator, health: str, *numbers: int) -> None:
+    tunnels = simulator.state()["tunnels"]
+    for number in numbers:
+        simulator.patch_tunnel(tunnels[number]["id"], health=health)
+
+
+def test_a_tunnel_is_left_alone_while_what_backs_it_up_is_down(
+    simulator: Simulator, escrow: MemoryEscrow, said: list[str]
+) -> None:
+    set_health(simulator, "down", 1)
+    rotation = gated(simulator, escrow, said)
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    first = results(state)[0]
+    assert first["status"] == "unhealthy"
+    assert "nothing backs it up now" in first["reason"]
+    assert simulator.writes() == 0
+
+
+def test_a_tunnel_that_does_not_get_healthy_in_time_has_failed(
+    simulator: Simulator, escrow: MemoryEscrow, said: list[str]
+) -> None:
+    set_health(simulator, "healthy", 1)
+    set_health(simulator, "down", 0)
+    rotation = gated(simulator, escrow, said)
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = rotation.settle(state, done(state))
+    (failed,) = state["turn_back"]
+    assert "after 0.1 s" in failed["reason"]
+    assert "is down" in failed["reason"]
+    assert any(x.startswith("health of the wave: 1 down") for x in said)
+
+
+def test_a_tunnel_that_is_healthy_passes(simulator: Simulator, escrow: MemoryEscrow, said: list[str]) -> None:
+    set_health(simulator, "degraded", 0, 1)
+    rotation = gated(simulator, escrow, said)
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = rotation.settle(state, done(state, verified=True))
+    assert results(state)[0]["status"] == "confirmed"
+
+
+def test_a_check_run_does_not_wait_for_health_and_says_so(
+    simulator: Simulator, escrow: MemoryEscrow, said: list[str]
+) -> None:
+    set_health(simulator, "healthy", 1)
+    set_health(simulator, "down", 0)
+    rotation = gated(simulator, escrow, said, dry=True)
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = rotation.settle(state, done(state))
+    assert results(state)[0]["status"] == "planned"
+    assert said == ["health of the wave: not waited for in a check run"]
+
+
+def test_a_gate_without_device_tasks_is_refused(simulator: Simulator, escrow: MemoryEscrow, said: list[str]) -> None:
+    with pytest.raises(InputError, match="psk_rotation_health needs device or verify tasks"):
+        begin(gated(simulator, escrow, said))
+    assert escrow.records == {}
 
 
 def test_evidence_of_the_forward_way_does_not_count_for_the_way_back(rotation: Rotation) -> None:
