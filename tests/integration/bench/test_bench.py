@@ -44,10 +44,13 @@ def kept(path: Path) -> dict[str, Any]:
     return dict(json.loads(vault.decrypt(path.read_bytes()))["tunnels"])
 
 
+TIMES = ("on", "applied_on", "made_on")
+
+
 def shape(value: Any) -> Any:
     """Keys and the lengths of texts, but of times: the SDK knows no nanoseconds."""
     if isinstance(value, dict):
-        return {key: "time" if key.endswith("on") and part else shape(part) for key, part in value.items()}
+        return {key: "time" if key in TIMES and part else shape(part) for key, part in value.items()}
     if isinstance(value, list):
         return [shape(part) for part in value]
     return len(value) if isinstance(value, str) else value
