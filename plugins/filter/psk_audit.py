@@ -11,7 +11,7 @@ author: The magicwan.cloudflare authors (@magicwan)
 description:
   - Lays the account's tunnels beside the escrow's records and says of each tunnel how old its PSK is, when it is due,
     who has set it, whether it was confirmed, and whether all that keeps the policy.
-  - Neither needs nor returns a PSK. The playbook P(magicwan.cloudflare.audit_psks#playbook) writes the report to files.
+  - Neither needs nor returns a PSK. The playbook C(magicwan.cloudflare.audit_psks) writes the report to files.
 options:
   _input:
     description: The account's tunnels, as M(magicwan.cloudflare.ipsec_tunnel_info) returns them.

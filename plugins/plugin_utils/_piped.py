@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from collections.abc import Iterable, Mapping
 
@@ -18,13 +17,22 @@ from ansible.plugins.action.normal import ActionModule as Normal
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret, psks_in
 
 
-def keep_off_the_disk(connection: t.Any) -> None:
-    """Hands the module over through a pipe where the connection can do that.
+def keep_off_the_disk(connection: t.Any, warn: t.Callable[[str], t.Any]) -> None:
+    """Hands the module over through a pipe, and says so where the connection can't do that.
 
     The file that it would be in otherwise holds the PSKs, and stays there when the run is killed.
     """
-    with contextlib.suppress(AnsibleError, AttributeError, KeyError):
+    try:
         connection.set_option("pipelining", True)
+    except (AnsibleError, AttributeError, KeyError):
+        piped = False
+    else:
+        piped = bool(getattr(connection, "has_pipelining", False))
+    if not piped:
+        warn(
+            "this connection can't pipe a module: until the task ends, its PSKs are in a file in the remote temporary"
+            " folder; run it on localhost"
+        )
 
 
 class PipedAction(Normal):
@@ -35,7 +43,7 @@ class PipedAction(Normal):
         psks = [str(x) for x in psks_in(self.entries(self._task.args))]
         if psks:
             mark_as_secret(psks)
-            keep_off_the_disk(self._connection)
+            keep_off_the_disk(self._connection, self._display.warning)
         return super().run(tmp, task_vars)
 
     def entries(self, arguments: Mapping[str, t.Any]) -> Iterable[Mapping[str, t.Any]]:

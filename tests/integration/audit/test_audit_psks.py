@@ -20,7 +20,7 @@ from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
 NASTY = "<script>alert('x')</script>"
-VOID = {"meta", "line", "br", "rect"}
+VOID = {"meta", "line", "br"}
 
 
 @dataclass

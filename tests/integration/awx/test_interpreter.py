@@ -9,11 +9,21 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.harness.runner import LOCAL
 from tests.integration.awx.conftest import Site
+
+MODULE_TASK = """
+- name: Run a module where the inventory says
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: List the tunnels
+      magicwan.cloudflare.ipsec_tunnel_info:
+"""
 
 
 @pytest.fixture
@@ -34,9 +44,11 @@ def bare_python(tmp_path: Path) -> Path:
 def test_an_explicit_localhost_whose_python_lacks_requests_rotates(site: Site, bare_python: Path) -> None:
     path = f"{bare_python}:{Path(sys.executable).parent}:/usr/bin:/bin"
     discovered = {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "auto_silent"}}
-    job = site.controller.run(
-        "rotate.yml", inventory=discovered, extra_vars={"psk_rotation_escrow": site.escrow}, env={"PATH": path}
-    ).succeeded()
+    options: dict[str, Any] = {"inventory": discovered, "env": {"PATH": path}}
+    trapped = site.controller.run("module.yml", project={"module.yml": MODULE_TASK}, **options)
+    assert trapped.status == "failed"
+    assert "Failed to import the required Python library (requests)" in trapped.stdout
+    job = site.controller.run("rotate.yml", extra_vars={"psk_rotation_escrow": site.escrow}, **options).succeeded()
     assert job.stats["magicwan_psk_rotation"]["changed"] == 4
 
 

@@ -68,3 +68,12 @@ def test_a_file_escrow_on_the_disk_of_the_job_is_refused(site: Site, tmp_path: P
     assert "this runs on AWX, where a job's disk is gone after the job: use the backend vault_kv2" in job.stdout
     assert site.simulator.writes() == 0
     assert not (tmp_path / "psks.yml").exists()
+
+
+@pytest.mark.fleet(tunnels=4)
+def test_the_audit_of_a_rotated_fleet_finds_nothing(site: Site) -> None:
+    rotated = site.controller.run("rotate.yml", extra_vars=site.on_localhost()).succeeded()
+    writes = site.simulator.writes()
+    audit = site.controller.run("audit.yml", extra_vars=site.on_localhost()).succeeded()
+    assert site.simulator.writes() == writes
+    site.shows_no_secret(rotated, audit)

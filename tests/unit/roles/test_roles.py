@@ -44,12 +44,19 @@ def tasks(found: list[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
             yield from tasks(task.get(part))
 
 
+def has_typed_template(option: dict[str, Any], value: Any) -> bool:
+    """A template is no valid default in the specs of an option that is no text: there the description tells it."""
+    return "{{" in str(value) and option["type"] not in ("str", "raw") and "default" not in option
+
+
 @pytest.mark.parametrize(("role", "entry"), SPECS)
 def test_specs_and_defaults_have_the_same_values(role: Path, entry: str) -> None:
     options = load(role / "meta" / "argument_specs.yml")["argument_specs"][entry].get("options") or {}
     defaults = load(role / "defaults" / "main.yml")
     assert {key: str(options[key]["default"]) for key in options if "default" in options[key]} == {
-        key: str(value) for key, value in defaults.items() if value is not None and key in options
+        key: str(value)
+        for key, value in defaults.items()
+        if value is not None and key in options and not (has_typed_template(options[key], value))
     }
 
 

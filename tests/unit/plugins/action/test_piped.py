@@ -15,12 +15,20 @@ from ansible_collections.magicwan.cloudflare.plugins.action import ipsec_tunnel,
 PSK = "FirstKeyOfTheUser0123456789"
 
 
-def run(plugin: Any, arguments: dict[str, Any], refused: Exception | None = None) -> list[Any]:
+def run(
+    plugin: Any,
+    arguments: dict[str, Any],
+    refused: Exception | None = None,
+    *,
+    pipes: bool = True,
+    warnings: list[str] | None = None,
+) -> list[Any]:
     """Runs the plugin; returns the connection's options that it has set."""
-    connection = MagicMock()
+    connection = MagicMock(has_pipelining=pipes)
     connection.set_option.side_effect = refused
     task = MagicMock(async_val=0, args=arguments)
     action = plugin.ActionModule(task, connection, MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    action._display = MagicMock(warning=([] if warnings is None else warnings).append)
     action._execute_module = MagicMock(return_value={"changed": True})
     assert action.run(task_vars={})["changed"] is True
     return [call.args for call in connection.set_option.call_args_list]
@@ -53,6 +61,20 @@ def test_without_a_psk_the_connection_is_left_as_it_is(plugin: Any, arguments: d
     assert run(plugin, arguments) == []
 
 
-@pytest.mark.parametrize("refusal", [AnsibleError("no"), KeyError("pipelining"), AttributeError("no")], ids=repr)
-def test_a_connection_without_pipelining_runs_the_module_all_the_same(refusal: Exception) -> None:
-    run(ipsec_tunnel, {"name": "a", "psk": PSK}, refusal)
+@pytest.mark.parametrize(
+    ("refusal", "pipes"),
+    [(AnsibleError("no"), True), (KeyError("pipelining"), True), (AttributeError("no"), True), (None, False)],
+    ids=repr,
+)
+def test_a_connection_that_can_not_pipe_runs_the_module_all_the_same_and_warns(
+    refusal: Exception | None, pipes: bool
+) -> None:
+    warnings: list[str] = []
+    run(ipsec_tunnel, {"name": "a", "psk": PSK}, refusal, pipes=pipes, warnings=warnings)
+    assert len(warnings) == 1 and "PSKs are in a file" in warnings[0]
+
+
+def test_a_connection_that_pipes_warns_of_nothing() -> None:
+    warnings: list[str] = []
+    run(ipsec_tunnel, {"name": "a", "psk": PSK}, warnings=warnings)
+    assert warnings == []
