@@ -191,7 +191,7 @@ class Place:
 class Case:
     """One way of doing something. `prepare` makes the work for a size; what it does is not measured.
 
-    The `sizes` are measured, larger ones are extrapolated from them, with `base` as what no tunnel would cost; a `fixed`
+    The `sizes` are measured, larger ones are extrapolated from them, with `base` as what no tunnel costs; a `fixed`
     case has its one size only. A `slow` case makes a request for each tunnel: with a latency it runs once, and not at
     the largest size. One that runs `once` takes minutes, in which thousands of tasks make their own mean.
     """
