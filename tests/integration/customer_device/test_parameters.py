@@ -19,6 +19,8 @@ from .test_platforms import rendering
 VARIABLES: dict[str, Any] = {
     "customer_device_ike_group": 14,
     "customer_device_ike_lifetime": "7201",
+    "customer_device_ike_prf": "sha384",
+    "customer_device_esp_cipher": "aes128-cbc",
     "customer_device_esp_group": 14,
     "customer_device_esp_lifetime": "3601",
     "customer_device_anti_replay": "on",
@@ -35,6 +37,9 @@ VARIABLES: dict[str, Any] = {
 WANTED = [
     ("cisco_iosxe", "tunnel", " group 14\n"),
     ("cisco_iosxe", "tunnel", " lifetime 7201\n"),
+    ("cisco_iosxe", "tunnel", " integrity sha384\n"),
+    ("cisco_iosxe", "tunnel", "transform-set magicwan esp-aes esp-sha256-hmac\n"),
+    ("junos", "tunnel", "encryption-algorithm aes-128-cbc\n"),
     ("cisco_iosxe", "tunnel", " set security-association lifetime seconds 3601\n"),
     ("cisco_iosxe", "tunnel", " set pfs group14\n"),
     ("cisco_iosxe", "tunnel", " set security-association replay window-size 512\n"),
