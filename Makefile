@@ -16,11 +16,14 @@ CORES ?= 2.19
 SANITY_CORES ?= 2.16 2.17 2.21 2.20 2.19 2.18
 # How many random kills `make faults` adds to its matrix.
 KILLS ?= 200
+# More arguments for the benchmark, for example: make bench BENCH_ARGS="--only a,b --sizes 100,1000 --latency 0"
+BENCH_ARGS ?=
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: help setup cores demo lint format unit integration contract snippets test sanity importer docs faults leaks e2e build clean
+.PHONY: help setup cores demo lint format unit integration contract snippets test sanity importer docs faults leaks e2e \
+	bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -78,8 +81,10 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@.venv/bin/python -m tests.leaks
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
-	@tests/e2e/install
 	@.venv/bin/python -m tests.e2e
+
+bench: setup ## Measure what rotations cost, beside what users would do instead (25 minutes, on a quiet machine)
+	@.venv/bin/python -m tests.bench $(BENCH_ARGS)
 
 build: setup ## Build the collection's archive in build/
 	@.venv/bin/python tools/build

@@ -10,20 +10,17 @@ the PSKs are made here, the module returns none, and this plugin puts them back 
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from collections.abc import Mapping
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import outcome
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import LIVE, outcome
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     generate_psk,
     mark_as_secret,
     psks_in,
 )
-
-LIVE = ("applied", "in_doubt")
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._piped import keep_off_the_disk
 
 
 class ActionModule(ActionBase):
@@ -44,7 +41,7 @@ class ActionModule(ActionBase):
             entries = [{**x, "psk": generate_psk() if x.get("psk") is None else str(x["psk"])} for x in wanted]
             arguments["psks"] = entries
             mark_as_secret(psks_in(entries))
-            self._keep_off_the_disk()
+            keep_off_the_disk(self._connection, self._display.warning)
         result = self._execute_module(
             module_name="magicwan.cloudflare.ipsec_psk", module_args=arguments, task_vars=task_vars
         )
@@ -61,14 +58,6 @@ class ActionModule(ActionBase):
             if result.get("failed"):
                 self._display.warning(f"ipsec_psk: {result.get('msg')}")
         return result
-
-    def _keep_off_the_disk(self) -> None:
-        """Hands the module over through a pipe where the connection can do that.
-
-        The file that it would be in otherwise holds the PSKs, and stays there when the run is killed.
-        """
-        with contextlib.suppress(AnsibleError, AttributeError, KeyError):
-            self._connection.set_option("pipelining", True)
 
 
 def _shape_error(wanted: t.Any) -> str | None:

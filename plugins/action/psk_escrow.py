@@ -2,38 +2,31 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs an operation on the PSK escrow, on the controller and in Ansible's own process."""
+"""Runs an operation on the PSK escrow."""
 
 from __future__ import annotations
 
-import os
-import time
 import typing as t
 
-from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import internal_error
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_backend
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
+    DEFAULT_LEASE,
+    Arguments,
+    ControllerAction,
+    Result,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import is_dead, this_run
 
 OPERATIONS = ("open", "read", "prepare", "record", "confirm", "roll_back", "release", "stick")
-DEFAULT_LEASE = 900
 
 
-class ActionModule(ActionBase):
-    """Every result is censored: most hold PSKs."""
+class ActionModule(ControllerAction):
+    """One operation on the records of any number of tunnels."""
 
-    _supports_check_mode = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Runs the operation; an error leaves as one line without a secret."""
-        result = super().run(tmp, task_vars)
-        dummy, arguments = self.validate_argument_spec(
-            argument_spec={
+    def spec(self) -> ArgumentSpec:
+        """See the module's documentation."""
+        return ArgumentSpec(
+            {
                 "escrow": {"type": "dict", "required": True},
                 "account_id": {"type": "str"},
                 "operation": {"type": "str", "choices": list(OPERATIONS), "required": True},
@@ -48,33 +41,15 @@ class ActionModule(ActionBase):
                 "with_psks": {"type": "bool", "default": False},
             }
         )
-        try:
-            found = self._operate(arguments)
-        except (EscrowError, AnsibleError) as exc:
-            result.update(failed=True, msg=f"psk_escrow {arguments['operation']}: {exc}")
-            return result
-        except Exception as exc:  # pylint: disable=broad-exception-caught
-            result.update(failed=True, msg=f"psk_escrow {arguments['operation']}: {internal_error(exc).message}")
-            return result
-        result.update(found)
-        result["_ansible_no_log"] = True
-        return result
 
-    def _operate(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        now, owner = time.time(), this_run()
-        if owner is None:
-            raise EscrowError("the run that asked for this has ended")
-        claim = Claim(
-            rotation_id=arguments["rotation_id"],
-            owner=owner,
-            now=now,
-            until=now + arguments["lease"],
-            is_dead=is_dead,
-        )
-        backend = make_backend(
-            arguments["escrow"], arguments["account_id"], self._loader._vault.secrets, os.environ, self._loader
-        )
-        escrow = Escrow(backend, claim, dry=self._task.check_mode)
+    def about(self, message: str, arguments: Arguments) -> str:
+        """Names the operation, which the task's name need not say."""
+        return f"psk_escrow {arguments['operation']}: {message}"
+
+    def work(self, arguments: Arguments) -> Result:
+        """Runs the operation."""
+        claim = self.claim(arguments["rotation_id"], arguments["lease"])
+        escrow = Escrow(self.backend(arguments), claim, dry=self._task.check_mode)
         operation, tunnels = arguments["operation"], arguments["tunnels"]
         if operation == "open":
             return escrow.open(tunnels)
@@ -91,4 +66,4 @@ class ActionModule(ActionBase):
                 promote=arguments["promote"],
                 release=arguments["release"],
             )
-        return t.cast("dict[str, t.Any]", getattr(escrow, operation)(tunnels))
+        return t.cast("Result", getattr(escrow, operation)(tunnels))

@@ -12,7 +12,7 @@ description:
   - Counts results by status and lists what is known of each tunnel, without PSKs. Safe for logs and C(set_stats).
 options:
   _input:
-    description: Results, as P(magicwan.cloudflare.psk_rotation_results#filter) returns them.
+    description: Results, as the role P(magicwan.cloudflare.psk_rotation#role) publishes them.
     type: list
     elements: dict
     required: true
@@ -25,7 +25,7 @@ options:
     type: str
     default: ""
   mode:
-    description: What was done, as for P(magicwan.cloudflare.psk_rotation_plan#filter).
+    description: What was done, as for M(magicwan.cloudflare.psk_rotation_step).
     type: str
     default: rotate
 """

@@ -76,7 +76,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import internal_error
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import internal_error
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_backend
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import psk_of_device

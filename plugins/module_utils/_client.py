@@ -14,6 +14,7 @@ of magic/ipsec_tunnels, its Python SDK and its rate limit page.
 from __future__ import annotations
 
 import re
+import time
 import traceback
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +54,8 @@ DEFAULT_BASE_URL = "https://api.cloudflare.com/client/v4"
 CONNECT_TIMEOUT = 10.0
 RETRIED_STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 527, 530)
 BACKOFF_FACTOR = 0.5
+MAX_PAUSE = 600.0
+_BUDGET = re.compile(r";\s*r=(\d+)\s*;\s*t=(\d+)")
 
 # ASSUMPTION GRAPHQL: the names of the types are those of Cloudflare's public examples; there is no published schema.
 HEALTH_DATASET = "magicTransitTunnelHealthChecksAdaptiveGroups"
@@ -150,10 +153,15 @@ class _Retry(Retry):
 
 
 class Client:
-    """One account's IPsec tunnels. Not safe for use from several threads."""
+    """One account's IPsec tunnels. Not safe for use from several threads.
 
-    def __init__(self, connection: Connection, secrets: Iterable[str] = ()) -> None:
+    ``reserve`` is how many requests the rate limit must still allow, so that another one may be sent at once.
+    """
+
+    def __init__(self, connection: Connection, secrets: Iterable[str] = (), reserve: int = 1) -> None:
         self._connection = connection
+        self._reserve = reserve
+        self._allowed_at = 0.0
         self._secrets = {s for s in (connection.api_token, connection.api_key, *secrets) if s}
         self._base = connection.base_url.rstrip("/")
         self._tunnels = f"/accounts/{connection.account_id}/magic/ipsec_tunnels"
@@ -356,8 +364,9 @@ class Client:
     ) -> requests.Response:
         """The answer to one request, whatever it says; urllib3 has repeated what may be repeated."""
         connection = self._connection
+        time.sleep(max(0.0, self._allowed_at - time.monotonic()))
         try:
-            return self._session.request(
+            response = self._session.request(
                 method,
                 self._base + path,
                 params={"validate_only": "true"} if validate_only else None,
@@ -370,6 +379,8 @@ class Client:
             )
         except (requests.RequestException, OSError, ValueError) as exc:
             raise self._transport_error(exc, doing, writes) from None
+        self._allowed_at = time.monotonic() + _pause(response.headers.get("Ratelimit", ""), self._reserve)
+        return response
 
     def _transport_error(self, exc: Exception, doing: str, writes: bool) -> TransportError:
         if isinstance(exc, requests.exceptions.SSLError):
@@ -460,6 +471,11 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _pause(header: str, reserve: int) -> float:
+    """Seconds until the rate limit allows ``reserve`` requests: one too many and all are refused for minutes."""
+    return min(MAX_PAUSE, max((float(t) for r, t in _BUDGET.findall(header) if int(r) < reserve), default=0.0))
 
 
 def _may_have_been_done_before(response: requests.Response) -> bool:

@@ -13,6 +13,7 @@ goes through the client's redaction before it gets here.
 
 from __future__ import annotations
 
+import traceback
 import typing as t
 
 
@@ -89,3 +90,10 @@ class AnswerError(CloudflareError):
 
 class TransportError(CloudflareError):
     """No answer: connection, TLS, proxy or time-out."""
+
+
+def internal_error(exc: Exception) -> CloudflareError:
+    """An unforeseen exception as an error of ours: its type and place, never its text, which may hold a secret."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return CloudflareError(f"internal error: {type(exc).__name__} in {place}; please report it", outcome_unknown=True)

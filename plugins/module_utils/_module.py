@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import time
-import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk, _psk_batch, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import (
     ArgumentSpec,
     connection_of,
@@ -23,9 +22,12 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec impor
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import (
     REQUESTS_IMPORT_ERROR,
     Client,
-    PskAnswer,
 )
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
+    CloudflareError,
+    InputError,
+    internal_error,
+)
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     check_psk,
     mark_as_secret,
@@ -69,13 +71,6 @@ def run(spec: ArgumentSpec, work: t.Callable[[AnsibleModule, Client], Result]) -
     module.exit_json(**result)
 
 
-def internal_error(exc: Exception) -> CloudflareError:
-    """An unforeseen exception as an error of ours: its type and place, never its text, which may hold a secret."""
-    frame = traceback.extract_tb(exc.__traceback__)[-1]
-    place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    return CloudflareError(f"internal error: {type(exc).__name__} in {place}; please report it", outcome_unknown=True)
-
-
 # -- ipsec_tunnel ---------------------------------------------------------------------------------------------------
 
 
@@ -86,15 +81,8 @@ def ensure_tunnel(module: AnsibleModule, client: Client) -> Result:
     if params.get("psk") is not None:
         check_psk(params["psk"], "psk", params["psk_charset"])
     current = _tunnel.find(client.list_tunnels(), tunnel_id=params["id"], name=params["name"])
-    if params["state"] == "absent":
-        plan = _tunnel.plan_absent(current)
-    else:
-        if current is None and params["id"]:
-            raise InputError(f"no tunnel of the account has the id {params['id']!r}; leave id out to create a tunnel")
-        send_psk = params["psk"] is not None and (current is None or params["update_psk"] == "always")
-        plan = _tunnel.plan_present(current, params, force=send_psk and current is not None)
-        if send_psk and plan.body is not None:
-            plan.body["psk"] = params["psk"]
+    where = f"tunnel {params['name'] or params['id']!r}"
+    plan = _tunnel.plan(current, params, update_psk=params["update_psk"], where=where)
     after = apply_plan(client, plan, validate_only=module.check_mode)
     result: Result = {
         "changed": plan.changed,
@@ -213,7 +201,7 @@ def ensure_psks(module: AnsibleModule, client: Client) -> Result:
         if failure is not None:
             outcomes = {x["id"]: _psk.outcome("unapplied", "not sent, because an earlier batch failed") for x in batch}
         else:
-            outcomes, failure = _set_batch_safely(client, batch, validate_only=module.check_mode)
+            outcomes, failure = _psk_batch.set_batch(client, batch, validate_only=module.check_mode)
         for tunnel_id, found in outcomes.items():
             found["reason"] = found["reason"] or by_id[tunnel_id]["reason"]
             by_id[tunnel_id].update(found, changed=found["status"] in ("planned", "applied", "in_doubt"))
@@ -226,74 +214,3 @@ def ensure_psks(module: AnsibleModule, client: Client) -> Result:
     if failure is not None or bad:
         raise PartialFailure(result.pop("msg"), result, failure)
     return result
-
-
-def _set_batch_safely(
-    client: Client, batch: t.Sequence[_psk.Entry], *, validate_only: bool
-) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
-    """Sets one batch; even an unforeseen exception leaves a result for each entry of it."""
-    try:
-        return _set_batch(client, batch, validate_only=validate_only)
-    except Exception as exc:  # pylint: disable=broad-exception-caught
-        error = internal_error(exc)
-        return {x["id"]: _psk.outcome("in_doubt", error.message) for x in batch}, error
-
-
-def _set_batch(
-    client: Client, batch: t.Sequence[_psk.Entry], *, validate_only: bool
-) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
-    """Sets one batch. An unknown outcome is settled by sending the same keys again, then by last_generated_on."""
-    psks = {entry["id"]: entry["psk"] for entry in batch}
-    try:
-        answer = _send(client, psks, validate_only)
-    except CloudflareError as exc:
-        if not exc.outcome_unknown:
-            return {x["id"]: _psk.outcome("unapplied", exc.message) for x in batch}, exc
-        return _settle(client, batch, exc)
-    if validate_only:
-        refused = answer.unapplied
-        return {
-            k: _psk.outcome("unapplied", refused[k] or "no reason given")
-            if k in refused
-            else _psk.outcome("planned", None)
-            for k in psks
-        }, None
-    return {x["id"]: _psk.classify(x, answer.applied, answer.unapplied, repeated=answer.repeated) for x in batch}, None
-
-
-def _send(client: Client, psks: dict[str, str], validate_only: bool) -> PskAnswer:
-    """POST /psk, again with the same keys when the first answer was lost: that is safe, and mostly settles it."""
-    try:
-        return client.set_psks(psks, validate_only=validate_only)
-    except CloudflareError as exc:
-        if not exc.outcome_unknown:
-            raise
-    try:
-        answer = client.set_psks(psks, validate_only=validate_only)
-    except CloudflareError as exc:
-        exc.outcome_unknown = True  # a refusal of the second attempt says nothing of the first
-        raise
-    return PskAnswer(answer.applied, answer.unapplied, repeated=True)
-
-
-def _settle(
-    client: Client, batch: t.Sequence[_psk.Entry], lost: CloudflareError
-) -> tuple[dict[str, _psk.Entry], CloudflareError | None]:
-    """What the tunnels themselves tell after an answer was lost: a new time is the trace of our key, an old one
-    proves nothing, because a read may be stale."""
-    try:
-        reported = {x["id"]: _psk.generated_on(x) for x in client.list_tunnels()}
-    except CloudflareError:
-        reported = {}
-    outcomes = {}
-    for entry in batch:
-        now_reported = reported.get(entry["id"])
-        moved = now_reported is not None and not _psk.same_time(now_reported, entry["baseline"])
-        if moved:
-            outcomes[entry["id"]] = _psk.outcome(
-                "applied", "the answer was lost; the tunnel reports a new PSK", applied_on=now_reported
-            )
-        else:
-            outcomes[entry["id"]] = _psk.outcome("in_doubt", lost.message)
-    all_settled = all(x["status"] == "applied" for x in outcomes.values())
-    return outcomes, None if all_settled else lost

@@ -23,12 +23,15 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import check_psk, redact
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import find
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import Index
 
 BATCH_SIZE = 1000
 NANO = 1_000_000_000
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+# Statuses with which Cloudflare holds the PSK that was sent, or may.
+LIVE = ("applied", "in_doubt")
 
 Entry = dict[str, t.Any]
 
@@ -107,7 +110,7 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
     Raises InputError naming the entry: unknown or ambiguous tunnel, id and name of different tunnels, a tunnel given
     twice, a PSK that a device could mangle, one PSK for several tunnels.
     """
-    by_id = {x["id"]: x for x in tunnels}
+    account = Index(tunnels)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
     keys: dict[str, str] = {}
@@ -116,7 +119,7 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
         where = f"psks[{index}] ({named})"
         if not named:
             raise InputError(f"psks[{index}]: id or name is missing")
-        tunnel = by_id.get(item["id"]) if item.get("id") else find(tunnels, name=item["name"])
+        tunnel = account.find(tunnel_id=item.get("id"), name=item.get("name"))
         if tunnel is None:
             raise InputError(f"{where}: no tunnel of the account has this {'id' if item.get('id') else 'name'}")
         if item.get("name") and tunnel.get("name") != item["name"]:

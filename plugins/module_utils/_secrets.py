@@ -17,7 +17,7 @@ from __future__ import annotations
 import secrets
 import string
 import typing as t
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 
@@ -38,7 +38,12 @@ _REST = string.ascii_letters + string.digits
 
 def generate_psk(length: int = PSK_LENGTH) -> str:
     """A PSK of letters and digits, first a letter: 5.95 bits a character, and accepted by every known device."""
-    return secrets.choice(_FIRST) + "".join(secrets.choice(_REST) for dummy in range(length - 1))
+    number, first = divmod(secrets.randbelow(len(_FIRST) * len(_REST) ** (length - 1)), len(_FIRST))
+    characters = [_FIRST[first]]
+    while len(characters) < length:
+        number, rest = divmod(number, len(_REST))
+        characters.append(_REST[rest])
+    return "".join(characters)
 
 
 def check_psk(psk: str, where: str, charset: str = "safe") -> None:
@@ -79,6 +84,27 @@ def redact(text: str, values: Iterable[str]) -> str:
     for value in sorted(present, key=len, reverse=True):
         text = text.replace(value, "********")
     return text
+
+
+def censor(value: t.Any, secrets: Iterable[str]) -> t.Any:
+    """A copy of plain data with every occurrence of a secret in its texts replaced.
+
+    Ansible compares each secret with each text; this looks at each text once, so that many of both cost no more.
+    """
+    known = set(secrets)
+    lengths = sorted({len(x) for x in known}, reverse=True)
+
+    def clean(part: t.Any) -> t.Any:
+        if isinstance(part, Mapping):
+            return {key: clean(inner) for key, inner in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [clean(inner) for inner in part]
+        if not isinstance(part, str) or len(part) < lengths[-1]:
+            return part
+        found = {part[i : i + n] for n in lengths for i in range(len(part) - n + 1)} & known
+        return redact(part, found) if found else part
+
+    return clean(value) if lengths else value
 
 
 def psks_in(entries: Iterable[t.Mapping[str, t.Any]]) -> list[str]:

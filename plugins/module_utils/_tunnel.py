@@ -21,6 +21,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
@@ -46,6 +47,8 @@ WRITABLE = (
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 BGP_FIELDS = ("customer_asn", "extra_prefixes", "md5_key", "import_filter_id", "export_filter_id")
 HEALTH_DEFAULTS = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
+# How many texts of addresses are kept with their canonical form; the same ones come again in every step.
+CANONICAL_KEPT = 65536
 MD5_REFUSED = frozenset('"?\n\r\t\v\f')
 
 
@@ -132,12 +135,15 @@ def options(tunnel: Mapping[str, t.Any]) -> Tunnel:
     return {key: shown[key] for key in WRITABLE if shown[key] is not None}
 
 
-def check_options(wanted: Mapping[str, t.Any]) -> None:
-    """Raises InputError naming the option when a value can't be right; leaves all else to the API to judge."""
+def check_options(wanted: Mapping[str, t.Any], where: str | None = None) -> None:
+    """Raises InputError naming the option when a value can't be right; leaves all else to the API to judge.
+
+    ``where`` stands before the message; by default the tunnel's name, if there is one.
+    """
     name = wanted.get("name")
-    where = f"tunnel {name!r}: " if name else ""
+    where = f"{where}: " if where else f"tunnel {name!r}: " if name else ""
     if name is not None and not name.strip():
-        raise InputError("name must not be empty")
+        raise InputError(f"{where if name else ''}name must not be empty")
     for field in ("cloudflare_endpoint", "customer_endpoint"):
         value = wanted.get(field)
         if value and not _parses(ip_address, value):
@@ -167,7 +173,27 @@ def check_options(wanted: Mapping[str, t.Any]) -> None:
         raise InputError(f"{where}health_check.target must be an IP address, not {saved!r}")
 
 
-def plan_present(current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], *, force: bool = False) -> Plan:
+def plan(current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], *, update_psk: str, where: str) -> Plan:
+    """The way from ``current`` (an API tunnel or None) to the options of a module, ``state`` and ``psk`` among them.
+
+    A PSK is sent to a new tunnel, and to an existing one only if ``update_psk`` is ``always``.
+    """
+    if wanted["state"] == "absent":
+        return plan_absent(current)
+    if current is None and wanted.get("id"):
+        raise InputError(
+            f"{where}: no tunnel of the account has the id {wanted['id']!r}; leave id out to create a tunnel"
+        )
+    send_psk = wanted.get("psk") is not None and (current is None or update_psk == "always")
+    found = plan_present(current, wanted, force=send_psk, where=where)
+    if send_psk and found.body is not None:
+        found.body["psk"] = wanted["psk"]
+    return found
+
+
+def plan_present(
+    current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], *, force: bool = False, where: str | None = None
+) -> Plan:
     """The way from ``current`` (an API tunnel or None) to ``wanted`` (options; None means: not managed).
 
     ``force`` makes an update of a tunnel that is already as wanted: for a value that can't be read back.
@@ -176,7 +202,8 @@ def plan_present(current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any
     if current is None:
         missing = [key for key in REQUIRED if not wanted.get(key)]
         if missing:
-            raise InputError(f"tunnel {wanted.get('name')!r} does not exist; to create it, set {', '.join(missing)}")
+            where = where or f"tunnel {wanted.get('name')!r}"
+            raise InputError(f"{where} does not exist; to create it, set {', '.join(missing)}")
         body = _merge({}, wanted)
         return Plan("create", None, view(body), body, None)
     before = view(current)
@@ -196,17 +223,32 @@ def plan_absent(current: Mapping[str, t.Any] | None) -> Plan:
     return Plan("delete", view(current), None, None, current["id"])
 
 
+class Index:
+    """An account's tunnels by id and by name: made once, it finds each of many without a walk over all."""
+
+    def __init__(self, tunnels: Iterable[Mapping[str, t.Any]]) -> None:
+        self._by_id: dict[str, Mapping[str, t.Any]] = {}
+        self._by_name: dict[str | None, list[Mapping[str, t.Any]]] = {}
+        for tunnel in tunnels:
+            self._by_id[tunnel["id"]] = tunnel
+            self._by_name.setdefault(tunnel.get("name"), []).append(tunnel)
+
+    def find(self, *, tunnel_id: str | None = None, name: str | None = None) -> Mapping[str, t.Any] | None:
+        """The tunnel of this id, or else of exactly this name. Raises InputError when several have the name."""
+        if tunnel_id:
+            return self._by_id.get(tunnel_id)
+        same = self._by_name.get(name, [])
+        if len(same) > 1:
+            ids = ", ".join(x["id"] for x in same)
+            raise InputError(f"{len(same)} tunnels are named {name!r} ({ids}); name the tunnel by its id")
+        return same[0] if same else None
+
+
 def find(
     tunnels: Sequence[Mapping[str, t.Any]], *, tunnel_id: str | None = None, name: str | None = None
 ) -> Mapping[str, t.Any] | None:
     """The tunnel of this id, or else of exactly this name. Raises InputError when several have the name."""
-    if tunnel_id:
-        return next((x for x in tunnels if x["id"] == tunnel_id), None)
-    same = [x for x in tunnels if x.get("name") == name]
-    if len(same) > 1:
-        ids = ", ".join(x["id"] for x in same)
-        raise InputError(f"{len(same)} tunnels are named {name!r} ({ids}); name the tunnel by its id")
-    return same[0] if same else None
+    return Index(tunnels).find(tunnel_id=tunnel_id, name=name)
 
 
 def select(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> list[Mapping[str, t.Any]]:
@@ -253,9 +295,10 @@ def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int
 
     The given address is Cloudflare's; the customer's is the other usable one of the /31, /30 or /127.
     """
-    if not interface or not _parses(ip_interface, interface):
+    try:
+        cloudflare = ip_interface(interface or "")
+    except ValueError:
         return None, None, None
-    cloudflare = ip_interface(interface)
     other = next((host for host in cloudflare.network.hosts() if host != cloudflare.ip), None)
     return str(cloudflare.ip), str(other) if other else None, cloudflare.network.prefixlen
 
@@ -335,13 +378,24 @@ def _parses(parse: t.Callable[[str], t.Any], text: str, versions: Sequence[int] 
         return False
 
 
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _address(text: str | None) -> str | None:
-    return str(ip_address(text)) if text and _parses(ip_address, text) else text or None
+    return _canonical(ip_address, text) if text else None
 
 
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _interface(text: str | None) -> str | None:
-    return str(ip_interface(text)) if text and _parses(ip_interface, text) else text or None
+    return _canonical(ip_interface, text) if text else None
 
 
+@lru_cache(maxsize=CANONICAL_KEPT)
 def _network(text: str) -> str:
-    return str(ip_network(text, strict=False)) if _parses(lambda x: ip_network(x, strict=False), text) else text
+    return _canonical(lambda x: ip_network(x, strict=False), text)
+
+
+def _canonical(parse: t.Callable[[str], t.Any], text: str) -> str:
+    """One spelling of what can be parsed; anything else as it is, for the API to judge."""
+    try:
+        return str(parse(text))
+    except ValueError:
+        return text

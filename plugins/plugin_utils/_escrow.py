@@ -19,7 +19,6 @@ them; ``now`` and ``until`` are seconds since 1970.
 
 from __future__ import annotations
 
-import copy
 import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -109,6 +108,13 @@ def same_content(one: Mapping[str, t.Any], other: Mapping[str, t.Any]) -> bool:
     return {**one, "revision": None} == {**other, "revision": None}
 
 
+def _copied(value: t.Any) -> t.Any:
+    """A copy of what JSON can hold, several times as fast as copy.deepcopy."""
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
+
+
 def view(record: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The record without its secrets."""
     current, pending, lease = record["current"] or {}, record["pending"] or {}, record["lease"] or {}
@@ -178,7 +184,7 @@ def prepare(
     An unresolved rotation is resumed with its own PSK, and an unfinished rollback turns forward again; ``new_psk`` is
     used only when there is none. A foreign change makes the record stuck, which stays stuck without ``force``.
     """
-    record = copy.deepcopy(record) if record else new_record(name)
+    record = _copied(record) if record else new_record(name)
     shown = view(record)
     owner = held_by(shown, claim)
     if owner:
@@ -254,7 +260,7 @@ def applied_late(record: Record, psk: str | None, applied_on: str | None, claim:
 
     Raises Refused if the record learns nothing from it.
     """
-    record, state = copy.deepcopy(record), record["state"]
+    record, state = _copied(record), record["state"]
     current, pending, rollback = record["current"] or {}, record["pending"] or {}, record["rollback"] or {}
     discarded = [x for x in record["discarded"] if x["psk"] == psk]
     if psk and state == APPLIED and pending["psk"] == psk:
@@ -394,14 +400,14 @@ def _mine(record: Record, claim: Claim) -> Record:
     owner = held_by(view(record), claim)
     if owner:
         raise Refused(f"another run has taken it over ({owner})")
-    return copy.deepcopy(record)
+    return _copied(record)
 
 
 def _held(record: Record, claim: Claim) -> Record:
     """A copy to change, if the tunnel's lease is still this run's."""
     if not holds(record, claim):
         raise Refused("another run has taken it over")
-    return copy.deepcopy(record)
+    return _copied(record)
 
 
 def _keep_rollback_time(record: Record) -> None:

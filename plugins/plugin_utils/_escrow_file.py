@@ -39,6 +39,9 @@ FORMAT = 1
 LOCK_TIMEOUT = 60.0
 LOCK_POLL = 0.05
 
+# By which a file is known to be the one that was read: inode, time, size.
+Stamp = tuple[int, int, int]
+
 
 class FileEscrow:
     """Records in a vault file. Every write replaces the whole file at once, under a lock, and is flushed to disk."""
@@ -59,7 +62,7 @@ class FileEscrow:
         self._vault_id = vault_id
         self._secret: t.Any = None
         self._lock_timeout = lock_timeout
-        self._loaded: tuple[tuple[int, int, int], dict[str, t.Any]] | None = None
+        self._loaded: tuple[Stamp, dict[str, t.Any]] | None = None
 
     def load(self, ids: Sequence[str] | None = None) -> dict[str, Stored]:
         """The records of these tunnels, or of all. Raises EscrowError."""
@@ -125,7 +128,7 @@ class FileEscrow:
             os.close(descriptor)
             raise EscrowError(f"the escrow {self._path} is not a regular file")
         with os.fdopen(descriptor, "rb") as file:
-            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            stamp = _stamp(status)
             if self._loaded and self._loaded[0] == stamp:
                 return self._loaded[1]
             try:
@@ -188,11 +191,21 @@ class FileEscrow:
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
             self._sync_folder()
+            stamp = self._read_back(content)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise self._error("cannot be written", exc) from None
+        self._loaded = (stamp, dict(records))
+
+    def _read_back(self, content: bytes) -> Stamp:
+        """Makes sure that the file holds what was written, so that it needs no decrypting until it changes."""
         self._loaded = None
+        with open(self._path, "rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            if file.read() != content:
+                raise EscrowError(f"the escrow {self._path} gives back something else than was written")
+        return stamp
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._path.parent, os.O_RDONLY)
@@ -234,6 +247,10 @@ class FileEscrow:
 
     def _error(self, what: str, exc: OSError) -> EscrowError:
         return EscrowError(f"the escrow {self._path}: {what} ({os.strerror(exc.errno or 0)})")
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _parse_yaml(text: str, path: Path) -> t.Any:

@@ -27,8 +27,10 @@ def this_run() -> str | None:
     try:
         if os.readlink(f"/proc/{parent}/exe") != os.readlink("/proc/self/exe"):
             return None
+    except PermissionError:
+        return None  # somebody else's process, and so not the one that this one is a fork of
     except OSError:
-        pass  # no /proc, or not ours to read: then there is no telling
+        pass  # no /proc: then there is no telling
     return _owner(parent)
 
 

@@ -69,8 +69,9 @@ def plan(
     """The rotation of this batch of hosts.
 
     ``tunnels`` as ipsec_tunnel_info returns them, ``records`` as the escrow's ``read``, ``claims`` the patterns by
-    host of all hosts of the play. Returns ``waves`` (lists of entries, never two of a group in one), ``unchanged``
-    and ``left`` (entries with status stuck or skipped). Raises InputError.
+    host of all hosts of the play. Returns ``waves`` (lists of entries, never two of a group in one), ``groups`` (by
+    name, the tunnels that back each other up, whatever is done with them), ``unchanged`` and ``left`` (entries with
+    status stuck or skipped). Raises InputError.
     """
     owners = owners_of(tunnels, claims)
     by_id = {x["id"]: x for x in records}
@@ -79,12 +80,12 @@ def plan(
     unchanged: list[Entry] = []
     left: list[Entry] = []
     sick: dict[str, str] = {}
-    for index, tunnel in enumerate(tunnels):
+    groups: dict[str, list[Entry]] = {}
+    for tunnel in tunnels:
         host = owners.get(tunnel["id"])
         if host is None:
             continue
         entry = {
-            "index": index,
             "id": tunnel["id"],
             "name": tunnel["name"],
             "host": host,
@@ -93,6 +94,8 @@ def plan(
         }
         status, reason = judge(by_id.get(tunnel["id"]), entry["reported"], options)
         entry.update(status=status, reason=reason)
+        member = {"id": tunnel["id"], "name": tunnel["name"], "health_check": tunnel.get("health_check") or {}}
+        groups.setdefault(entry["group"], []).append(member)
         here = host in options.hosts
         if status in ("stuck", "waiting") or (status == "resume" and not here):
             sick[entry["group"]] = entry["name"]
@@ -113,8 +116,8 @@ def plan(
         "unchanged": unchanged,
         "left": left,
         "foreign": [x for x in left if x["status"] == "stuck" and by_id[x["id"]]["state"] != _escrow.STUCK],
+        "groups": {group: groups[group] for group in dict.fromkeys(x["group"] for x in ready + left)},
         "planned": len(ready),
-        "psks": [{"id": x["id"]} for x in ready],
         "limit": parse_limit(options.max_failures, len(owners)),
         "failed_before": sum((options.summaries.get(host) or {}).get("failed", 0) for host in earlier),
     }
@@ -139,12 +142,6 @@ def check_hooks(hooks: Mapping[str, Mapping[str, t.Any]], exists: Callable[[str]
         raise InputError("psk_rotation_confirmation is manual on some hosts of the batch only; make it the same on all")
     with_tasks = any(own["device"] or own["verify"] for own in hooks.values())
     return ("manual" if "manual" in confirmations else "none"), with_tasks
-
-
-def nothing() -> dict[str, t.Any]:
-    """A plan that does nothing."""
-    lists: dict[str, t.Any] = {key: [] for key in ("waves", "unchanged", "left", "foreign", "psks")}
-    return {**lists, "planned": 0, "limit": 0, "failed_before": 0}
 
 
 def parse_limit(limit: t.Any, of: int) -> int:
@@ -231,7 +228,7 @@ def _capacity(index: int, size: int, canary: int) -> int:
 def scope(
     tunnels: Sequence[Mapping[str, t.Any]],
     claims: Mapping[str, Sequence[str]],
-    hosts: Sequence[str],
+    hosts: Container[str],
     group_by: t.Any,
 ) -> list[str]:
     """The ids that this batch of hosts has to know of: its own tunnels', and those that back them up.
@@ -246,15 +243,15 @@ def scope(
 
 
 def wave_of(
-    planned: Mapping[str, t.Any], index: int, outcomes: Sequence[Mapping[str, t.Any]], hosts: Container[str]
+    planned: Mapping[str, t.Any], index: int, statuses: Mapping[str, str], hosts: Container[str]
 ) -> dict[str, t.Any]:
     """Wave ``index`` as it can go now: ``tunnels``, and ``skipped`` ones with the reason.
 
-    A tunnel goes only if its host is among ``hosts``, if every tunnel of its group that went before is done, and if
-    no more tunnels have failed than the plan's limit.
+    ``statuses`` says by id what became of the tunnels of the waves before. A tunnel goes only if its host is among
+    ``hosts``, if every tunnel of its group that went before is done, and if no more tunnels have failed than the
+    plan's limit.
     """
-    latest = {x["id"]: x["status"] for x in outcomes}
-    failed = planned["failed_before"] + sum(1 for status in latest.values() if status not in HARMLESS)
+    failed = planned["failed_before"] + sum(1 for status in statuses.values() if status not in HARMLESS)
     if failed > planned["limit"]:
         reason = f"stopped after {failed} failures, {planned['limit']} being allowed"
         stopped = [{**x, "status": "stopped", "reason": reason} for x in planned["waves"][index]]
@@ -262,7 +259,7 @@ def wave_of(
     sick = {}
     for wave in planned["waves"][:index]:
         for entry in wave:
-            if latest.get(entry["id"]) not in ("confirmed", "promoted", "planned"):
+            if statuses.get(entry["id"]) not in ("confirmed", "promoted", "planned"):
                 sick[entry["group"]] = entry["name"]
     ready, skipped = [], []
     for entry in planned["waves"][index]:

@@ -21,43 +21,29 @@ CHANGED = ("applied", "confirmed", "promoted", "in_doubt", "rolling_back", "roll
 Entry = dict[str, t.Any]
 
 
-def results(
-    tunnels: Sequence[Mapping[str, t.Any]],
-    entries: Sequence[Mapping[str, t.Any]],
-    known: Sequence[Mapping[str, t.Any]],
-    outcomes: Sequence[Mapping[str, t.Any]],
-) -> list[Entry]:
-    """One result for each of ``entries`` (out of the plan), in the account's order.
+def first_result(tunnel: Mapping[str, t.Any], entry: Mapping[str, t.Any], record: Mapping[str, t.Any] | None) -> Entry:
+    """What is known of a tunnel before anything is done: its result if nothing is.
 
-    ``tunnels`` are the account's, at which the entries' ``index`` points; ``known`` the escrow's records with PSKs, as
-    they were before; ``outcomes`` what has happened since, the latest of a tunnel counting.
+    ``tunnel`` is a view of it, ``entry`` is out of the plan, ``record`` out of the escrow, with its PSK.
     """
-    records = {x["id"]: x for x in known}
-    happened = {x["id"]: x for x in outcomes}
-    return [
-        _result(tunnels[entry["index"]], entry, records.get(entry["id"]) or {}, happened.get(entry["id"]) or {})
-        for entry in sorted(entries, key=lambda x: x["index"])
-    ]
-
-
-def _result(
-    tunnel: Mapping[str, t.Any], entry: Mapping[str, t.Any], record: Mapping[str, t.Any], happened: Mapping[str, t.Any]
-) -> Entry:
-    status = happened.get("status") or entry["status"]
+    record = record or {}
     cloudflare, customer, prefix_length = inside_addresses(tunnel["interface_address"])
     cloudflare6, customer6, prefix_length6 = inside_addresses(tunnel["interface_address6"])
-    ipsec_id = happened.get("ipsec_id") or record.get("ipsec_id") or _ipsec_id(tunnel)
+    ipsec_id = record.get("ipsec_id") or _ipsec_id(tunnel)
     return {
         "id": tunnel["id"],
         "name": tunnel["name"],
         "host": entry["host"],
         "group": entry["group"],
-        "status": status,
-        "changed": status in CHANGED,
-        "reason": happened.get("reason") or entry["reason"],
-        "psk": happened.get("psk") or record.get("psk"),
+        "status": entry["status"],
+        "changed": False,
+        "reason": entry["reason"],
+        "psk": record.get("psk"),
         "ipsec_id": ipsec_id,
-        "ike_ids": _ike_ids(tunnel, ipsec_id),
+        "ike_ids": {
+            **_ike_ids(tunnel["remote_identities"]["fqdn_id"], tunnel["remote_identities"]["user_id"], ipsec_id),
+            "custom_fqdn": (tunnel["custom_remote_identities"] or {}).get("fqdn_id"),
+        },
         "cloudflare_endpoint": tunnel["cloudflare_endpoint"],
         "customer_endpoint": tunnel["customer_endpoint"],
         "interface_address": tunnel["interface_address"],
@@ -69,11 +55,34 @@ def _result(
         "inside_prefix_length6": prefix_length6,
         "replay_protection": tunnel["replay_protection"],
         "bgp": tunnel["bgp"],
-        "applied_on": happened.get("applied_on") or record.get("applied_on"),
-        "confirmed_on": happened.get("confirmed_on") or record.get("confirmed_on"),
-        "generation": happened.get("generation") or record.get("generation"),
-        "exposure_seconds": happened.get("exposure_seconds"),
+        "applied_on": record.get("applied_on"),
+        "confirmed_on": record.get("confirmed_on"),
+        "generation": record.get("generation"),
+        "exposure_seconds": None,
     }
+
+
+def result_after(result: Mapping[str, t.Any], outcome: Mapping[str, t.Any]) -> Entry:
+    """The result once a step of the rotation has come to ``outcome``; what that does not say stays."""
+    told = {key: outcome[key] for key in _TOLD if outcome.get(key) is not None}
+    after = {**result, **told, "changed": outcome["status"] in CHANGED}
+    if told.get("ipsec_id"):
+        known = result["ike_ids"]
+        after["ike_ids"] = {**known, **_ike_ids(known["fqdn"], known["user_fqdn"], told["ipsec_id"])}
+    return after
+
+
+# What an outcome may say anew.
+_TOLD = (
+    "status",
+    "reason",
+    "psk",
+    "ipsec_id",
+    "applied_on",
+    "confirmed_on",
+    "generation",
+    "exposure_seconds",
+)
 
 
 def _ipsec_id(tunnel: Mapping[str, t.Any]) -> str | None:
@@ -82,16 +91,11 @@ def _ipsec_id(tunnel: Mapping[str, t.Any]) -> str | None:
     return f"{labels[1]}_{labels[0]}" if len(labels) > 2 and labels[0] == tunnel["id"] else None
 
 
-def _ike_ids(tunnel: Mapping[str, t.Any], ipsec_id: str | None) -> Entry:
-    """The identities by which the device may present itself."""
+def _ike_ids(fqdn: str | None, user_fqdn: str | None, ipsec_id: str | None) -> Entry:
+    """The identities by which the device may present itself; those that the API does not show follow from another."""
     number, dummy, suffix = (ipsec_id or "").partition("_")
-    fqdn = tunnel["remote_identities"]["fqdn_id"] or (f"{suffix}.{number}.ipsec.cloudflare.com" if suffix else None)
-    return {
-        "fqdn": fqdn,
-        "user_fqdn": tunnel["remote_identities"]["user_id"] or (f"ipsec@{fqdn}" if fqdn else None),
-        "key_id": ipsec_id,
-        "custom_fqdn": (tunnel["custom_remote_identities"] or {}).get("fqdn_id"),
-    }
+    fqdn = fqdn or (f"{suffix}.{number}.ipsec.cloudflare.com" if suffix else None)
+    return {"fqdn": fqdn, "user_fqdn": user_fqdn or (f"ipsec@{fqdn}" if fqdn else None), "key_id": ipsec_id}
 
 
 def summary(found: Sequence[Mapping[str, t.Any]], waves: int, rotation_id: str, mode: str = "rotate") -> Entry:

@@ -28,9 +28,11 @@ from tests.harness.simulator import Simulator
 from tests.simulator.model import customer_inside_address
 
 CHARON = "/usr/sbin/charon-systemd"
+SWANCTL = "/usr/sbin/swanctl"
 SSHD = "/usr/sbin/sshd"
-# Each side holds IKE messages back this long before it sends them, so that a gap lasts for several probes.
-SEND_DELAY_MS = 150
+# Each side holds IKE messages back this long before it sends them, so that a gap lasts for many probes, and two gaps
+# that were made one after the other overlap.
+SEND_DELAY_MS = 250
 PLUGINS = (
     "random nonce aes sha1 sha2 hmac kdf gcm openssl pem pkcs1 pkcs8 x509 pubkey constraints"
     " kernel-libipsec kernel-netlink socket-default vici updown"
@@ -50,7 +52,7 @@ def run(*command: str, check: bool = True, **options: Any) -> str:
     return done.stdout + done.stderr
 
 
-def await_that(what: str, condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.1) -> Any:
+def await_that(what: str, condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.1) -> Any:
     """The condition's first true value; raises with `what` when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -90,15 +92,11 @@ charon-systemd {{
 
 @dataclass
 class Process:
-    """A process of the lab, ended by its id."""
+    """A process of the lab."""
 
     name: str
     pid: int
     popen: subprocess.Popen[bytes] | None = None
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
 
     def is_alive(self) -> bool:
         if self.popen is not None:
@@ -160,6 +158,11 @@ class Device(Node):
     def plug(self) -> None:
         """Undo unplug()."""
         self.unplugged.unlink(missing_ok=True)
+
+    def exposed_keys(self) -> list[str]:
+        """The files with PSKs that anybody but root may read."""
+        keys = (self.folder / "swanctl" / "conf.d").glob("*.key.conf")
+        return [path.name for path in keys if path.stat().st_mode & 0o077 or path.stat().st_uid]
 
     def files(self) -> dict[str, str]:
         """What is configured, by file."""
@@ -252,7 +255,7 @@ def customer_inside(tunnel: dict[str, Any]) -> str:
 
 
 class Lab:
-    """Everything, from start() to stop()."""
+    """Everything. Its namespaces and processes end with the process that makes it, see tests.e2e.__main__."""
 
     def __init__(self, workdir: Path, simulator: Simulator, forms: dict[str, str]) -> None:
         """`forms` names the sites, each with the type of identity that its device uses."""
@@ -261,27 +264,27 @@ class Lab:
         self.tunnels: list[dict[str, Any]] = simulator.state()["tunnels"]
         self.forms = forms
         self.site_of = {tunnel["id"]: list(forms)[index // 2] for index, tunnel in enumerate(self.tunnels)}
-        suffix = f"e2e{os.getpid()}"
-        self._internet = f"net-{suffix}"
+        self._internet = "internet"
         self.devices = {
             site: Device(
                 site,
-                f"{site}-{suffix}",
+                site,
                 self.of_site(site)[0]["customer_endpoint"] or f"198.19.0.{n + 1}",
                 workdir / site,
             )
             for n, site in enumerate(forms)
         }
         addresses = sorted({tunnel["cloudflare_endpoint"] for tunnel in self.tunnels})
-        self.edges = [Edge(f"edge{n}", f"edge{n}-{suffix}", a, workdir / f"edge{n}") for n, a in enumerate(addresses)]
+        self.edges = [Edge(f"edge{n}", f"edge{n}", a, workdir / f"edge{n}") for n, a in enumerate(addresses)]
         self.applied: dict[str, float] = {}
         self.on_apply: Callable[[list[str]], None] | None = None
+        self.answers = True
         self._journal_start = len(simulator.journal())
-        self._stopping = threading.Event()
-        self._follower: threading.Thread | None = None
         self._follower_error: Exception | None = None
         self._prober: Process | None = None
-        self._started: list[subprocess.Popen[bytes]] = []
+        # Debian's AppArmor profiles go by path, and would keep the daemons out of the lab's folders.
+        self._charon = workdir / "bin" / "charon"
+        self.swanctl = workdir / "bin" / "swanctl"
 
     def of_site(self, site: str) -> list[dict[str, Any]]:
         """The tunnels of a site."""
@@ -298,6 +301,9 @@ class Lab:
 
     def start(self) -> None:
         """Namespaces, daemons, and the edge's configuration; no tunnel is up yet."""
+        self._charon.parent.mkdir()
+        shutil.copy(CHARON, self._charon)
+        shutil.copy(SWANCTL, self.swanctl)
         run("ip", "netns", "add", self._internet)
         run("ip", "-n", self._internet, "link", "add", "br0", "type", "bridge")
         run("ip", "-n", self._internet, "link", "set", "br0", "up")
@@ -316,8 +322,8 @@ class Lab:
             self._give_addresses(tunnel)
         for edge in self.edges:
             edge.configure(self.tunnels)
-        self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
-        self._follower.start()
+        self.hold_answers()
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def _connect(self, node: Node, port: str) -> None:
         ns, inet = node.netns, self._internet
@@ -369,7 +375,7 @@ mkdir -p /run/sshd /run/lock /etc/swanctl /etc/strongswan.d
 mount --bind {folder}/swanctl /etc/swanctl
 mount --bind {folder}/strongswan.d /etc/strongswan.d
 mount --bind {folder}/strongswan.conf /etc/strongswan.conf
-{CHARON} > {folder}/charon.out 2>&1 & echo $! > {folder}/charon.pid
+{self._charon} > {folder}/charon.out 2>&1 & echo $! > {folder}/charon.pid
 {SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
 wait
 """,
@@ -384,14 +390,13 @@ wait
         extra = f"plugins {{ vici {{ socket = unix://{edge.folder}/charon.vici }} }}"
         (edge.folder / "strongswan.conf").write_text(charon_settings(edge.folder, extra), encoding="utf-8")
         env = {"STRONGSWAN_CONF": str(edge.folder / "strongswan.conf")}
-        self._spawn(edge, "charon", "ip", "netns", "exec", edge.netns, CHARON, env=env)
+        self._spawn(edge, "charon", "ip", "netns", "exec", edge.netns, str(self._charon), env=env)
 
     def _spawn(self, node: Node, name: str, *command: str, env: dict[str, str] | None = None) -> None:
         with (node.folder / f"{name}.out").open("wb") as out:
             popen = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})}
             )
-        self._started.append(popen)
         node.processes.append(Process(name, popen.pid, popen))
 
     def _is_up(self, device: Device) -> bool:
@@ -420,20 +425,29 @@ wait
 
     # The edge follows the simulator
 
+    def hold_answers(self) -> None:
+        """Have the API answer a new PSK only when the edge has it, as Cloudflare's does; no other fault is left."""
+        self.on_apply = None
+        self.answers = True
+        self.simulator.clear_faults()
+        hold = {"route": "psk_set", "validate_only": False, "hang": True, "when": "after", "count": None}
+        self.simulator.arm(hold)
+
     def _follow(self) -> None:
         session = requests.Session()
         session.trust_env = False
         since = self._journal_start
         try:
-            while not self._stopping.is_set():
-                wait = {"since": since, "wait": 1.0}
-                answer = session.get(f"{self.simulator.sim_url}/journal", params=wait, timeout=20).json()
+            while True:
+                wait = {"since": since, "wait": 20.0}
+                answer = session.get(f"{self.simulator.sim_url}/journal", params=wait, timeout=60).json()
                 since = answer["last"]
                 if any(entry["changed"] for entry in answer["entries"]):
-                    self._load(session.get(f"{self.simulator.sim_url}/state", timeout=20).json()["tunnels"])
+                    self._load(session.get(f"{self.simulator.sim_url}/state", timeout=60).json()["tunnels"])
+                    if self.answers:
+                        session.post(f"{self.simulator.sim_url}/release", timeout=60).raise_for_status()
         except Exception as exc:
-            if not self._stopping.is_set():
-                self._follower_error = exc
+            self._follower_error = exc
 
     def _load(self, truth: list[dict[str, Any]]) -> None:
         """Load the PSKs that have changed into the edge."""
@@ -495,7 +509,6 @@ wait
                 stdout=err,
                 stderr=err,
             )
-        self._started.append(popen)
         self._prober = Process("traffic", popen.pid, popen)
 
     def loss(self, start: float, end: float) -> traffic.Loss:
@@ -513,42 +526,16 @@ wait
         await_that("the traffic's account", written, 30)
         return traffic.read_loss(out, self.site_of, start, end)
 
-    def await_traffic(self, tunnel_ids: Iterable[str], seconds: float = 30.0) -> None:
-        """Wait until each of these tunnels carries traffic."""
+    def await_traffic(self, tunnel_ids: Iterable[str], seconds: float = 60.0) -> None:
+        """Wait until each of these tunnels carries traffic that was sent after this call."""
         wanted = [list(self.site_of).index(tunnel_id) for tunnel_id in tunnel_ids]
+        start = time.time()
 
         def flows() -> bool:
-            lines = (self.workdir / "traffic").read_text(encoding="utf-8").splitlines()[-10:-1]
-            return len(lines) > 5 and all(line.split()[1][i] == "1" for line in lines for i in wanted)
+            lines = (self.workdir / "traffic").read_text(encoding="utf-8").splitlines()[-6:-1]
+            slots = [line.split() for line in lines]
+            return len(slots) == 5 and all(
+                float(t) > start and all(seen[i] == "1" for i in wanted) for t, seen in slots
+            )
 
         await_that("traffic through the tunnels", flows, seconds)
-
-    # End
-
-    def stop(self) -> None:
-        """End every process that was started, and remove the namespaces."""
-        self._stopping.set()
-        for device in self.devices.values():
-            with contextlib.suppress(OSError, IndexError):
-                device.unplug()
-        if self._prober is not None:
-            self._prober.stop()
-        processes = [process for node in self.nodes for process in node.processes]
-        for process in processes:
-            process.stop()
-        deadline = time.monotonic() + 10
-        for number in (None, signal.SIGKILL):
-            if number is not None:
-                for process in processes:
-                    if process.is_alive():
-                        process.stop(number)
-                deadline = time.monotonic() + 5
-            while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
-                time.sleep(0.05)
-        for popen in self._started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                popen.wait(timeout=5)
-        if self._follower is not None:
-            self._follower.join(timeout=5)
-        for name in [self._internet, *(node.netns for node in self.nodes)]:
-            run("ip", "netns", "del", name, check=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.faults.matrix import ROWS, Row, row, skip
-from tests.faults.rows_kill import SEND, SET, WRITE
+from tests.faults.rows_kill import ESCROW, REQUEST, SET
 from tests.faults.scene import Scene, held
 
 
@@ -107,7 +107,7 @@ _answer("A13", "the next reads are stale", {**SET, "stale_reads": 3}, expected="
 @row("A13 killed", "killed before the reply is recorded, and the next reads are stale")
 def _a13_killed(scene: Scene) -> None:
     scene.simulator.arm({**SET, "stale_reads": 3})
-    scene.crash(env=scene.kill_at(SEND, "end"))
+    scene.crash(env=scene.point("http", REQUEST, "after"))
     scene.rerun()
 
 
@@ -174,7 +174,7 @@ def _a16(scene: Scene) -> None:
 @row("A16 killed", "killed after CF_APPLIED, then somebody sets a PSK; stays stuck until forced")
 def _a16_killed(scene: Scene) -> None:
     tunnel = next(iter(scene.names))
-    scene.crash(env=scene.kill_at(WRITE, "end"))
+    scene.crash(env=scene.point("os.replace", ESCROW, "after", 2))
     scene.console_sets(tunnel)
     _foreign(scene, tunnel)
 

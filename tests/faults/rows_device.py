@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from tests.faults.matrix import row, skip
+from tests.faults.matrix import row
 from tests.faults.rows_kill import SET
 from tests.faults.scene import Scene, held, wants_psks
 
 BAD = "dev01"
+# A device whose tunnels have their health checks enabled.
+CHECKED = "dev02"
 
 
-def _unchanged(scene: Scene, before: dict[str, str], otherwise: str) -> None:
+def _unchanged(scene: Scene, before: dict[str, str], otherwise: str, host: str = BAD) -> None:
     truth = scene.truth()
-    scene.expect(all(truth[i] == before[i] for i in scene.groups[BAD]), otherwise)
+    scene.expect(all(truth[i] == before[i] for i in scene.groups[host]), otherwise)
 
 
 def _turned_back(scene: Scene, *trouble: str) -> None:
@@ -140,7 +142,33 @@ def _d4_all(scene: Scene) -> None:
     scene.rerun(same_key=False)
 
 
-skip("D5 health", "a sibling's health check goes down in a wave", "the role reads no tunnel health")
+def _gate(scene: Scene, sick: str) -> None:
+    """Every tunnel is healthy but one; health checks that are disabled are accepted."""
+    gate = {"accept": ["healthy", "degraded", "unknown"], "deadline": 1, "interval": 0.2, "window": 60}
+    scene.variables["psk_rotation_health"] = gate
+    for tunnel in scene.names:
+        scene.simulator.patch_tunnel(tunnel, health="down" if tunnel == sick else "healthy")
+
+
+@row("D5 health", "a sibling's health check is down: its partner is left alone until it is up again")
+def _d5_health(scene: Scene) -> None:
+    _gate(scene, scene.groups[CHECKED][1])
+    before = scene.truth()
+    run = scene.crash("failed")
+    scene.expect("nothing backs it up now" in run.result.output, "it does not say why")
+    _unchanged(scene, before, "a tunnel of a site without another one was touched", CHECKED)
+    scene.simulator.patch_tunnel(scene.groups[CHECKED][1], health="healthy")
+    scene.rerun()
+
+
+@row("D5 after", "a tunnel's health check stays down after its rotation")
+def _d5_after(scene: Scene) -> None:
+    _gate(scene, scene.groups[CHECKED][0])
+    before = scene.truth()
+    scene.crash("failed")
+    _unchanged(scene, before, "the previous PSK is not back at Cloudflare", CHECKED)
+    scene.simulator.patch_tunnel(scene.groups[CHECKED][0], health="degraded")
+    scene.rerun(same_key=False)
 
 
 @row("D5", "a sibling's PSK is changed by somebody before the run: its partner is left alone")

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from tests.faults.matrix import row
-from tests.faults.rows_kill import SEND, SET
+from tests.faults.rows_kill import REQUEST, SET
 from tests.faults.scene import BaoStore, Scene, held
 
 ROLE = "magicwan.cloudflare.psk_rotation"
@@ -92,7 +92,7 @@ def _c3(scene: Scene) -> None:
 @row("C4", "serial batches, killed in the second")
 def _c4(scene: Scene) -> None:
     scene.variables["psk_rotation_serial"] = 2
-    scene.crash(env=scene.kill_at(SEND, "end", 3))
+    scene.crash(env=scene.point("http", REQUEST, "after", 3))
     scene.rerun()
 
 

@@ -405,6 +405,14 @@ class Scene:
                 raise AssertionError(f"the point was never reached:\n{running.output()[-3000:]}")
             time.sleep(POLL)
 
+    def await_store(self, wanted: Callable[[Records], bool]) -> None:
+        """Wait until the escrow's records are so, for what a process that was left behind writes."""
+        deadline = time.monotonic() + DEADLINE
+        while not wanted(self.store.read()):
+            if time.monotonic() > deadline:
+                raise AssertionError("the escrow never came to hold what was expected")
+            time.sleep(POLL)
+
     def _settle_logs(self) -> None:
         """A device that was killed before its commit did not change, whatever its log says."""
         for host in self.groups:

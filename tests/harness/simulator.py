@@ -132,6 +132,10 @@ class Simulator:
         """How many requests changed something."""
         return int(self.state()["writes"])
 
+    def counters(self) -> dict[str, int]:
+        """How many requests, writes, PSKs that were set, refusals by the rate limit, and bytes there were."""
+        return dict(self._call("GET", "/counters"))
+
     def arm(self, *faults: dict[str, Any]) -> Any:
         """Add faults."""
         return self._call("POST", "/faults", json=list(faults))

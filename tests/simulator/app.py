@@ -80,12 +80,13 @@ class Simulator:
             raw = await request.read()
         except ConnectionError:  # the client left before its request was complete: nothing was asked
             return web.Response()
-        self.store.requests += 1
+        self.store.count.requests += 1
+        self.store.count.bytes_received += len(raw)
         if self.latency:
             await asyncio.sleep(self.latency)
         try:
             if self.limited:
-                self.limit.check()
+                self._check_limit()
             exchange.route(raw)
         except Problem as problem:
             return await exchange.send(exchange.settle(Answer.refused(problem)))
@@ -94,6 +95,13 @@ class Simulator:
         except _Gone:
             exchange.cut()
             return web.Response()
+
+    def _check_limit(self) -> None:
+        try:
+            self.limit.check()
+        except Problem:
+            self.store.count.rate_limited += 1
+            raise
 
 
 class _Exchange:
@@ -262,8 +270,9 @@ class _Exchange:
         changed = answer.changed if answer is not None else []
         tunnels = self.sim.store.tunnels
         if changed:
-            self.sim.store.writes += 1
+            self.sim.store.count.writes += 1
         psks = answer.psk_changed if answer is not None else []
+        self.sim.store.count.psks += len(psks)
         self.sim.journal.write(
             {
                 "event": event,
@@ -291,6 +300,7 @@ class _Exchange:
         }
 
     async def send(self, answer: Answer) -> web.StreamResponse:
+        self.sim.store.count.bytes_sent += len(answer.body)
         return web.Response(status=answer.status, body=answer.body, headers=self._headers(answer))
 
     async def _send_half(self, answer: Answer, fault: Fault) -> web.StreamResponse:

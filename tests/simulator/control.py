@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from aiohttp import web
@@ -70,11 +70,14 @@ class Control:
         return _json(
             {
                 "tunnels": tunnels,
-                "requests": store.requests,
-                "writes": store.writes,
+                "requests": store.count.requests,
+                "writes": store.count.writes,
                 "psk_history": store.psk_history,
             }
         )
+
+    async def counters(self, _: web.Request) -> web.Response:
+        return _json(asdict(self._store.count))
 
     async def reset(self, request: web.Request) -> web.Response:
         wish = Reset.model_validate_json(await request.read() or b"{}")
@@ -142,6 +145,7 @@ def add_routes(
 ) -> None:
     control = Control(store, journal, faults, limit, renderer)
     app.router.add_get("/_sim/state", control.state)
+    app.router.add_get("/_sim/counters", control.counters)
     app.router.add_post("/_sim/reset", _explained(control.reset))
     app.router.add_get("/_sim/faults", control.show_faults)
     app.router.add_post("/_sim/faults", _explained(control.arm_faults))

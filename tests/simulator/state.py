@@ -22,14 +22,25 @@ class _StaleView:
     before: dict[str, Tunnel | None]
 
 
+@dataclass
+class Counters:
+    """What was asked since the start or the last reset; bytes are those of the bodies."""
+
+    requests: int = 0
+    writes: int = 0
+    psks: int = 0
+    rate_limited: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+
+
 class Store:
     """All tunnels by id. Used from one event loop, never across an await: every change is atomic."""
 
     def __init__(self, account_id: str, count: int, seed: int) -> None:
         self.clock = Clock()
         self.account_id = account_id
-        self.requests = 0
-        self.writes = 0
+        self.count = Counters()
         self._born = self.clock.nanoseconds()
         self._count = count
         self._seed = seed
@@ -42,8 +53,7 @@ class Store:
         self.tunnels = {t.id: t for t in fleet(self._count, self._seed, self.account_id, self._born)}
         self._ids_by_name = {tunnel.name: tunnel.id for tunnel in self.tunnels.values()}
         self._stale: list[_StaleView] = []
-        self.requests = 0
-        self.writes = 0
+        self.count = Counters()
         self.psk_history: dict[str, list[dict[str, Any]]] = {}
         for tunnel in self.tunnels.values():
             self._remember_psk(tunnel)

@@ -93,12 +93,33 @@ def test_each_word_is_rendered(run: Run, platform: str) -> None:
 @pytest.mark.parametrize("form", ["fqdn", "user_fqdn", "key_id"])
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_each_identity(run: Run, platform: str, form: str) -> None:
+    said = rendered_identity(run, platform, form)
+    identity = str(result()["ike_ids"][form])
+    # PAN-OS takes a key identifier in hexadecimal.
+    assert (identity.encode().hex() if (platform, form) == ("panos", "key_id") else identity) in said
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("cisco_iosxe", "identity local key-id "),
+        ("fortios", "localid_type: keyid"),
+        ("junos", "local-identity key-id "),
+        ("panos", "<local-id><type>keyid</type>"),
+        ("strongswan", 'id = "keyid:'),
+        ("vyos", "authentication local-id 'keyid:"),
+    ],
+)
+def test_a_key_identifier_is_called_one(run: Run, platform: str, words: str, core: str | None) -> None:
+    assert words in rendered_identity(run, platform, "key_id", core)
+
+
+def rendered_identity(run: Run, platform: str, form: str, core: str | None = None) -> str:
+    """The part of the configuration in which the device's identity stands."""
     part = {"strongswan": "connection", "panos": "network"}.get(platform, "tunnel")
-    outcome = run(
-        rendering(platform, part, customer_device_ike_id=form, customer_device_tunnels=[result(psk="the-psk")])
-    ).ok()
-    said = outcome.result("Render")["results"][0]["msg"]
-    assert str(result()["ike_ids"][form]) in said
+    variables = {"customer_device_ike_id": form, "customer_device_tunnels": [result(psk="the-psk")]}
+    outcome = run(rendering(platform, part, **variables), core=core).ok()
+    return str(outcome.result("Render")["results"][0]["msg"])
 
 
 @pytest.mark.parametrize("platform", [x for x in PLATFORMS if x not in ("strongswan",)])
@@ -119,3 +140,13 @@ def test_missing_collection(run: Run, platform: str, core: str | None) -> None:
     failed = [task for task in outcome.tasks if task["host"] == "needs" and task["status"] == "failed"]
     assert "ansible-galaxy collection install" in failed[-1]["result"]["msg"]
     assert "couldn't resolve" not in outcome.output
+
+
+@pytest.mark.parametrize("platform", [x for x in PLATFORMS if x not in ("strongswan", "panos")])
+def test_installed_collection_is_found(run: Run, platform: str) -> None:
+    """The role gets as far as the vendor's first module, which has no device here."""
+    variables = {"customer_device_platform": platform, "customer_device_tunnels": [result()]}
+    outcome = run(play("reach", **variables), inventory="d ansible_connection=local").failed()
+    assert "ansible-galaxy collection install" not in outcome.output
+    last = [task["task"] for task in outcome.tasks if task["status"] == "failed"][-1]
+    assert last.endswith("See that the device answers")

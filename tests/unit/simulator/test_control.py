@@ -40,6 +40,15 @@ def test_requests_and_writes_are_counted_apart(sim, ids, body):
     assert (sim.state["requests"], sim.state["writes"]) == (4, 2)
 
 
+def test_counters_tell_what_was_asked_and_how_much(sim, ids):
+    sim("POST", "psk", {"psks": [{"id": i, "psk": "a key"} for i in ids[:2]]})
+    answer = sim("GET")
+    found = sim("GET", "/_sim/counters").json
+    assert (found["requests"], found["writes"], found["psks"], found["rate_limited"]) == (2, 1, 2, 0)
+    assert found["bytes_received"] > 2 * len('{"id":"","psk":"a key"}') + 64
+    assert found["bytes_sent"] > len(answer.text)
+
+
 def test_reset_brings_back_the_seed_and_clears_the_faults(sim, ids):
     before = sim.truth
     sim("DELETE", ids[0])

@@ -323,6 +323,38 @@ def test_a_429_that_lasts_is_a_rate_limit_error_with_a_known_outcome(simulator: 
     assert (caught.value.status, caught.value.code, caught.value.outcome_unknown) == (429, 971, False)
 
 
+@pytest.mark.parametrize(
+    ("header", "reserve", "expected"),
+    [
+        ('"default";r=1;t=30', 1, 0),
+        ('"default";r=0;t=30', 1, 30),
+        ('"default";r=3;t=30', 4, 30),
+        ('"burst";r=50;t=2, "default"; r=0; t=300', 1, 300),
+        ('"default";r=0;t=86400', 1, 600),
+        ("", 1, 0),
+        ("nonsense", 1, 0),
+    ],
+)
+def test_the_next_request_waits_when_the_rate_limit_is_used_up(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, header: str, reserve: int, expected: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(_client, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: 1000.0))
+    wire.say(Say(envelope({"ipsec_tunnels": []}), headers={"Ratelimit": header}))
+    client = Client(Connection(account_id=ACCOUNT, api_token=TOKEN, base_url=wire.base_url), reserve=reserve)
+    client.list_tunnels()
+    client.list_tunnels()
+    assert slept == [0, expected]
+
+
+def test_a_rate_limit_is_never_reached(make_simulator: Callable[..., Simulator]) -> None:
+    simulator = make_simulator(args=["--rate-limit", "3/1/60"])
+    client = Client(Connection(account_id=simulator.account, api_token=simulator.token, base_url=simulator.base_url))
+    for _number in range(5):
+        client.list_tunnels()
+    assert [entry["status"] for entry in simulator.journal()] == [200] * 5
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "html": True}, {"drop": True}], ids=str)
 def test_a_create_is_not_repeated_after_a_lost_answer(

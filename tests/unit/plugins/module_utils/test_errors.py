@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _errors
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import ApiError, AuthError, CloudflareError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure, internal_error
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure
 
 
 def test_a_failure_without_details_has_all_keys_and_the_message() -> None:
@@ -47,7 +47,7 @@ def test_an_unforeseen_exception_is_told_by_type_and_place_and_never_by_its_text
     try:
         raise RuntimeError("the key is hunter2hunter2")
     except RuntimeError as exc:
-        error = internal_error(exc)
+        error = _errors.internal_error(exc)
     assert "hunter2" not in f"{error} {error.failure}"
     assert str(error).startswith("internal error: RuntimeError in test_errors.py:")
     assert error.outcome_unknown

@@ -10,6 +10,7 @@ import string
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
+    censor,
     check_psk,
     generate_psk,
     psks_in,
@@ -103,3 +104,20 @@ def test_empty_values_redact_nothing() -> None:
 
 def test_psks_in_skips_what_has_none() -> None:
     assert psks_in([{"psk": "a"}, {"psk": None}, {}, {"psk": ""}]) == ["a"]
+
+
+@given(st.lists(st.text("ab", min_size=2, max_size=4), max_size=3), st.text("abc", max_size=12))
+def test_censoring_leaves_no_secret_and_touches_no_text_without_one(secrets: list[str], text: str) -> None:
+    (clean,) = censor({"text": [text]}, secrets)["text"]
+    assert not any(secret in clean for secret in secrets)
+    assert (clean == text) is not any(secret in text for secret in secrets)
+
+
+def test_censoring_keeps_keys_numbers_and_shape() -> None:
+    data = {GOOD: [1, None, True, {"a": f"x{GOOD}y"}, (GOOD,)]}
+    assert censor(data, [GOOD]) == {GOOD: [1, None, True, {"a": "x********y"}, ["********"]]}
+
+
+def test_censoring_without_secrets_gives_the_data_itself() -> None:
+    data = {"a": [GOOD]}
+    assert censor(data, []) is data

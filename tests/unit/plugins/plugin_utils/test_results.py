@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import failures, results, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import (
+    failures,
+    first_result,
+    result_after,
+    summary,
+)
 
 ID = "e78fe28aa2ccbff743702b6cf2a1ac42"
 NUMBER = "33145236"
@@ -33,16 +38,14 @@ def tunnel(**fields: Any) -> dict[str, Any]:
 
 
 def entry(**fields: Any) -> dict[str, Any]:
-    given = {"index": 0, "id": ID, "host": "rome", "group": "rome", "status": "due", "reason": "it is old"}
+    given = {"id": ID, "host": "rome", "group": "rome", "status": "due", "reason": "it is old"}
     return {**given, **fields}
 
 
 def one(happened: dict[str, Any] | None = None, known: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """The result of one tunnel."""
-    outcomes = [{"id": ID, **happened}] if happened else []
-    records = [{"id": ID, **known}] if known else []
-    (found,) = results([tunnel(**fields)], [entry()], records, outcomes)
-    return found
+    found = first_result(tunnel(**fields), entry(), known)
+    return result_after(found, happened) if happened else found
 
 
 def test_a_result_has_what_happened() -> None:
@@ -61,16 +64,9 @@ def test_without_news_a_result_has_what_the_escrow_knows() -> None:
     assert (found["psk"], found["applied_on"], found["generation"], found["changed"]) == ("old", "then", 1, False)
 
 
-def test_the_latest_outcome_counts() -> None:
-    outcomes = [{"id": ID, "status": "applied", "psk": "a"}, {"id": ID, "status": "rolled_back", "psk": "b"}]
-    (found,) = results([tunnel()], [entry()], [], outcomes)
-    assert (found["status"], found["psk"]) == ("rolled_back", "b")
-
-
-def test_results_are_in_the_order_of_the_account() -> None:
-    tunnels = [tunnel(id=f"t{n}", name=f"n{n}") for n in range(3)]
-    entries = [entry(index=n, id=f"t{n}") for n in (2, 0, 1)]
-    assert [x["name"] for x in results(tunnels, entries, [], [])] == ["n0", "n1", "n2"]
+def test_what_an_outcome_does_not_say_stays() -> None:
+    found = result_after(one({"status": "applied", "psk": "new", "reason": "r"}), {"status": "failed", "psk": None})
+    assert (found["status"], found["changed"], found["psk"], found["reason"]) == ("failed", False, "new", "r")
 
 
 def test_a_result_has_both_inside_addresses() -> None:

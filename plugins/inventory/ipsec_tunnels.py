@@ -1,0 +1,235 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ipsec_tunnels
+short_description: The devices at the customer's end of IPsec tunnels, out of the account
+version_added: 1.0.0
+author:
+  - The magicwan.cloudflare authors (@magicwan)
+description:
+  - Makes a host of each device that terminates IPsec tunnels of a Cloudflare Magic WAN account, and tells it by
+    C(psk_rotation_tunnels) which these are, so that P(magicwan.cloudflare.psk_rotation#role) can run on it.
+  - A device is told by the tunnels' C(customer_endpoint), or by a part of their names.
+  - One request to the API. No PSK and no other secret is in the inventory or in its cache.
+  - The name of the file must end in C(ipsec_tunnels.yml) or C(ipsec_tunnels.yaml).
+extends_documentation_fragment:
+  - magicwan.cloudflare._api
+  - constructed
+  - inventory_cache
+options:
+  plugin:
+    description: Must be V(magicwan.cloudflare.ipsec_tunnels).
+    type: str
+    required: true
+    choices: [magicwan.cloudflare.ipsec_tunnels]
+  account_id:
+    env:
+      - name: CLOUDFLARE_ACCOUNT_ID
+  api_token:
+    env:
+      - name: CLOUDFLARE_API_TOKEN
+  api_email:
+    env:
+      - name: CLOUDFLARE_EMAIL
+  api_key:
+    env:
+      - name: CLOUDFLARE_API_KEY
+  base_url:
+    env:
+      - name: CLOUDFLARE_BASE_URL
+  tunnels:
+    description: Which tunnels to take, by identifiers, exact names, or globs over names. V(all) takes all.
+    type: list
+    elements: str
+    default: [all]
+  name_pattern:
+    description:
+      - Regular expression that is searched for in the name of each tunnel.
+      - Its group named C(device) is the name of the host. Without that group the C(customer_endpoint) is.
+      - Its group named C(site) is the device's site.
+    type: str
+  unassigned:
+    description:
+      - What becomes of a tunnel that O(name_pattern) does not match, or that has no C(customer_endpoint).
+      - V(warn) leaves it out and names it in a warning, V(fail) ends with an error, and V(alone) makes it a device of
+        its own, named after the tunnel.
+    type: str
+    choices: [warn, fail, alone]
+    default: warn
+  psk_ages:
+    description:
+      - The ages that part the groups by age, in rising order. Numbers with V(s), V(m), V(h), V(d) or V(w).
+    type: list
+    elements: str
+    default: [30d, 90d, 365d]
+notes:
+  - Groups by age are C(psk_age_up_to_30d), C(psk_age_up_to_90d), C(psk_age_up_to_365d), C(psk_age_over_365d) and so on
+    as O(psk_ages) says, by the oldest PSK of a device, and C(psk_age_none) for devices with a tunnel that has no PSK.
+    All of them exist, also the empty ones.
+  - Groups by site are named C(site_) and the site, if O(name_pattern) has the group C(site).
+  - The variables of a host are C(psk_rotation_tunnels) (identifiers), C(ipsec_tunnels) (what is known of each tunnel),
+    C(ipsec_tunnels_site) and C(ipsec_tunnels_psk_age_days) (of the oldest PSK, null without one). C(ansible_host) is
+    not set, because the endpoint of a tunnel is seldom the address by which its device is managed; set it by
+    O(compose), or in C(host_vars).
+seealso:
+  - plugin: magicwan.cloudflare.psk_rotation
+    plugin_type: role
+"""
+
+EXAMPLES = r"""
+# ipsec_tunnels.yml: account and token come from the environment. One host a customer endpoint.
+plugin: magicwan.cloudflare.ipsec_tunnels
+
+---
+# branches.ipsec_tunnels.yml: tunnels are named like ber-0001-a, and devices are managed by name.
+plugin: magicwan.cloudflare.ipsec_tunnels
+name_pattern: ^(?P<device>(?P<site>[a-z]+)-\d+)-[ab]$
+unassigned: fail
+psk_ages: [90d]
+compose:
+  ansible_host: inventory_hostname ~ '.mgmt.example.com'
+keyed_groups:
+  - key: ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique
+    prefix: endpoint
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/ipsec_tunnels
+cache_timeout: 3600
+"""
+
+import time
+import typing as t
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import connection_of, connection_spec
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
+    CloudflareError,
+    InputError,
+    internal_error,
+)
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import select
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._devices import (
+    Device,
+    Tunnel,
+    age_groups,
+    devices,
+    parse_ages,
+    parse_pattern,
+    without_secrets,
+)
+
+try:
+    from ansible.template import trust_as_template  # ansible-core 2.19+
+except ImportError:
+
+    def trust_as_template(value: str) -> str:
+        """Older cores trust whatever is not wrapped."""
+        return value
+
+
+_TEMPLATE_MARKS = ("{{", "{%", "{#")
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    """One listing of the account, or what the cache holds of it; the rest is computed anew each time."""
+
+    NAME = "magicwan.cloudflare.ipsec_tunnels"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether this is a file for this plugin."""
+        return bool(super().verify_file(path)) and path.endswith(("ipsec_tunnels.yml", "ipsec_tunnels.yaml"))
+
+    def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
+        """Fill the inventory; an error leaves as one line without a secret."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        try:
+            self._fill(path, cache)
+        except AnsibleParserError:
+            raise
+        except CloudflareError as exc:
+            raise AnsibleParserError(f"ipsec_tunnels: {exc.message}") from None
+        except Exception as exc:
+            raise AnsibleParserError(f"ipsec_tunnels: {internal_error(exc).message}") from None
+
+    def _fill(self, path: str, cache: bool) -> None:
+        pattern, ages = parse_pattern(self.get_option("name_pattern")), parse_ages(self.get_option("psk_ages"))
+        tunnels = select(self._tunnels(path, cache), self.get_option("tunnels"))
+        unassigned = self.get_option("unassigned")
+        found, left = devices(
+            [dict(x) for x in tunnels], pattern=pattern, ages=ages, alone=unassigned == "alone", now=time.time_ns()
+        )
+        if left:
+            named = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
+            message = f"{len(left)} of {len(tunnels)} tunnels belong to no device: {named}"
+            if unassigned == "fail":
+                raise InputError(f"{message}; set name_pattern, or unassigned")
+            self.display.warning(f"ipsec_tunnels: {message}")
+        for group in age_groups(ages):
+            self.inventory.add_group(group)
+        for device in found:
+            self._add(device)
+
+    def _tunnels(self, path: str, cache: bool) -> list[Tunnel]:
+        """The account's tunnels without secrets, out of the cache if it is to be used and holds this account's."""
+        connection = connection_of({name: self.get_option(name) for name in connection_spec().options})
+        mark_as_secret([x for x in (connection.api_token, connection.api_key) if x])
+        source = f"{connection.base_url} {connection.account_id}"
+        use_cache = self.get_option("cache")
+        key = self.get_cache_key(path)
+        if cache and use_cache:
+            cached = self._cache.get(key) or {}
+            if cached.get("source") == source:
+                return t.cast(list[Tunnel], cached["tunnels"])
+        if REQUESTS_IMPORT_ERROR:
+            raise InputError("the Python library requests is missing on the controller: install it with pip")
+        tunnels = [without_secrets(x) for x in Client(connection).list_tunnels()]
+        if use_cache:
+            self._cache[key] = {"source": source, "tunnels": tunnels}
+        return tunnels
+
+    def _add(self, device: Device) -> None:
+        host = self.inventory.add_host(device.name)
+        variables = _as_text(
+            {
+                "psk_rotation_tunnels": [x["id"] for x in device.tunnels],
+                "ipsec_tunnels": device.tunnels,
+                "ipsec_tunnels_site": device.site,
+                "ipsec_tunnels_psk_age_days": device.psk_age_days,
+            }
+        )
+        for name, value in variables.items():
+            self.inventory.set_variable(host, name, value)
+        groups = [device.age_group]
+        if device.site:
+            groups.append(self.inventory.add_group(self._sanitize_group_name(f"site_{device.site}")))
+        for group in groups:
+            self.inventory.add_child(group, host)
+        variables = self.inventory.get_host(host).get_vars()
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
+
+
+def _as_text(value: t.Any) -> t.Any:
+    """Names and descriptions are what somebody typed into the dashboard: whatever could be a template stays text.
+
+    All else is said to be harmless, or ansible-inventory would print, and AWX show, each text as a dictionary that
+    marks it as unsafe.
+    """
+    if isinstance(value, dict):
+        return {key: _as_text(x) for key, x in value.items()}
+    if isinstance(value, list):
+        return [_as_text(x) for x in value]
+    if not isinstance(value, str):
+        return value
+    return wrap_var(value) if any(mark in value for mark in _TEMPLATE_MARKS) else trust_as_template(value)

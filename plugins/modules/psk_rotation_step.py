@@ -1,0 +1,205 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is the documentation of the action plugin of the same name, which does all the work.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: psk_rotation_step
+short_description: One step of a rotation of pre-shared keys
+version_added: 1.0.0
+author:
+  - The magicwan.cloudflare authors (@magicwan)
+description:
+  - The steps that the role P(magicwan.cloudflare.psk_rotation#role) is made of. Use the role; this is for those who
+    build a rotation of their own, between whose steps they do something else.
+  - Each step does the work of all tunnels of a batch of hosts, takes the state that the step before has returned, and
+    returns the next one. What must outlive the run is in the escrow, not in the state.
+  - Runs on the controller, whatever the host of the task, with Ansible's own Python, which needs C(requests).
+  - The result is always censored, since it holds PSKs. Later tasks that use it must set C(no_log) themselves.
+extends_documentation_fragment:
+  - magicwan.cloudflare._api
+  - magicwan.cloudflare._escrow
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - The API validates with PSKs that nobody will use, and nothing is written.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
+      mode.
+    support: none
+    details: A diff could only show secrets.
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
+      no change.
+    support: partial
+    details:
+      - A whole rotation is, by O(max_age). A step by itself is not.
+  action_group:
+    description: Use C(group/magicwan.cloudflare.all) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - magicwan.cloudflare.all
+options:
+  operation:
+    description:
+      - V(begin) reads account and escrow, decides what is due and in which waves, and has the API validate it. Where no
+        host has device or verify tasks, it also sets all PSKs, wave by wave.
+      - V(wave) makes the PSKs of the wave O(index) durable in the escrow, sends them in one request, and writes down
+        what the API said. RV(in_flight) then are the tunnels whose devices have to act.
+      - V(settle) judges them by O(evidence), and writes that down. RV(turn_back) then are those that failed.
+      - V(turn_back) sets the earlier PSKs of these. They are in flight again.
+    type: str
+    choices: [begin, wave, turn_back, settle]
+    required: true
+  state:
+    description: What the step before returned. Needed by all but V(begin).
+    type: dict
+  lease:
+    description: For how many seconds this run keeps others off its tunnels.
+    type: int
+    default: 900
+  force:
+    description: Every PSK is due, even one that somebody else has changed.
+    type: bool
+    default: false
+  health:
+    description:
+      - What Cloudflare's health checks must say, where devices have to act. Empty, nobody asks.
+      - Before a wave, of the tunnels that back a tunnel up one at least must be in a state of C(accept); after it, with
+        V(settle), the tunnel itself must get there within C(deadline) seconds, and is asked for every C(interval)
+        seconds over the last C(window) seconds.
+    type: dict
+    default: {}
+  mode:
+    description:
+      - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)
+        turns them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
+    type: str
+    choices: [rotate, reconcile, confirm, rollback, report]
+    default: rotate
+  hosts:
+    description: With V(begin) and V(wave), the hosts of this batch.
+    type: list
+    elements: str
+    default: []
+  claims:
+    description: With V(begin), the tunnels that each host of the play terminates, by host.
+    type: dict
+    default: {}
+  hooks:
+    description:
+      - With V(begin), the task files of each host of this batch, and how it confirms, by host, each
+        C({reach, device, verify, confirmation}).
+    type: dict
+    default: {}
+  summaries:
+    description:
+      - With V(begin), what became of earlier batches, by host, as P(magicwan.cloudflare.psk_rotation_summary#filter)
+        says.
+    type: dict
+    default: {}
+  max_age:
+    description: With V(begin), a PSK older than this is due. Seconds, or a number with V(s), V(m), V(h), V(d) or V(w).
+    type: str
+  wave_size:
+    description: With V(begin), how many tunnels a wave may hold, 1 to 1000.
+    type: int
+    default: 1000
+  canary:
+    description: With V(begin), how many tunnels the first wave may hold. 0 means no limit of its own.
+    type: int
+    default: 0
+  group_by:
+    description: With V(begin), the rule of C(psk_rotation_group_by).
+    type: raw
+    default: auto
+  max_failures:
+    description: With V(begin), how many tunnels may fail before no further wave begins, a number or a percentage.
+    type: str
+    default: "0"
+  rollback_id:
+    description: With O(mode=rollback), turn back this rotation, too, although it was confirmed.
+    type: str
+    default: ""
+  preflight:
+    description: With V(begin), have the API validate the whole plan before the first write.
+    type: bool
+    default: true
+  index:
+    description: With V(wave), which wave, from 0.
+    type: int
+    default: 0
+  reached:
+    description: With V(wave), what each host said when it was tried before, which must be C(<rotation_id>/<index>).
+    type: dict
+    default: {}
+  evidence:
+    description:
+      - With V(settle), what each host reported, by host, each C({wave, done, verified, finished, reason, failed}).
+        A tunnel is done only if its device has reported this very wave as done, for an unreachable host leaves a play
+        without a word.
+    type: dict
+    default: {}
+seealso:
+  - module: magicwan.cloudflare.psk_escrow
+  - module: magicwan.cloudflare.ipsec_psk
+"""
+
+EXAMPLES = r"""
+- name: Rotate the PSKs that are older than 90 days
+  magicwan.cloudflare.psk_rotation_step:
+    operation: begin
+    escrow:
+      backend: file
+      path: psks.vault.yml
+    hosts: [localhost]
+    claims:
+      localhost: [all]
+    max_age: 90d
+  register: rotation
+"""
+
+RETURN = r"""
+rotation_id:
+  description: Identifier of this rotation.
+  returned: success
+  type: str
+waves:
+  description: Lists of C({id, name, host, group, reported, status, reason}), one a wave.
+  returned: success
+  type: list
+  elements: list
+results:
+  description: What is known of each tunnel, by host; the README of the role psk_rotation lists the keys. Holds PSKs.
+  returned: success
+  type: dict
+statuses:
+  description: What became of the tunnels that were touched, by identifier.
+  returned: success
+  type: dict
+in_flight:
+  description: Tunnels whose devices have to act. Holds PSKs.
+  returned: success
+  type: list
+  elements: dict
+turn_back:
+  description: Tunnels whose devices failed, to be turned back.
+  returned: success
+  type: list
+  elements: dict
+token:
+  description: What evidence must bear as C(wave) to count.
+  returned: success
+  type: str
+failure:
+  description: The API's error in parts, as for M(magicwan.cloudflare.ipsec_psk).
+  returned: when the API failed
+  type: dict
+"""

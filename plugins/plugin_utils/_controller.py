@@ -1,0 +1,88 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What the actions share that work on the controller, in Ansible's own process.
+
+A module would cost a start of Python each time, leave a file with PSKs behind when it is killed, and want its
+libraries in whatever Python is discovered for localhost.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, internal_error
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_backend
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import Backend, EscrowError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import is_dead, this_run
+
+Arguments = dict[str, t.Any]
+Result = dict[str, t.Any]
+
+DEFAULT_LEASE = 900
+
+
+class ControllerAction(ActionBase):
+    """Every result is censored, since most hold PSKs; an error leaves as one line without a secret."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        """Does the work with the task's validated arguments."""
+        result: Result = super().run(tmp, task_vars)
+        self._take_environment()
+        dummy, arguments = self.validate_argument_spec(**self.spec().to_kwargs())
+        try:
+            result.update(self.work(arguments))
+        except CloudflareError as exc:
+            result.update(failed=True, msg=self.about(exc.message, arguments), failure=exc.failure)
+        except (EscrowError, AnsibleError) as exc:
+            result.update(failed=True, msg=self.about(str(exc), arguments))
+        except Exception as exc:  # pylint: disable=broad-exception-caught
+            result.update(failed=True, msg=self.about(internal_error(exc).message, arguments))
+        else:
+            result["_ansible_no_log"] = True
+        return result
+
+    def spec(self) -> ArgumentSpec:
+        """The arguments of the task."""
+        raise NotImplementedError
+
+    def work(self, arguments: Arguments) -> Result:
+        """Does it. Raises CloudflareError, EscrowError."""
+        raise NotImplementedError
+
+    def about(self, message: str, arguments: Arguments) -> str:
+        """An error message as the user sees it."""
+        return message
+
+    def backend(self, arguments: Arguments) -> Backend:
+        """The escrow that the arguments describe. Raises EscrowError."""
+        return make_backend(
+            arguments["escrow"], arguments["account_id"], self._loader._vault.secrets, os.environ, self._loader
+        )
+
+    def claim(self, rotation_id: str, lease: float) -> Claim:
+        """This run's claim as of now. Raises EscrowError if the run has ended and left this process behind."""
+        owner = this_run()
+        if owner is None:
+            raise EscrowError("the run that asked for this has ended")
+        now = time.time()
+        return Claim(rotation_id=rotation_id, owner=owner, now=now, until=now + lease, is_dead=is_dead)
+
+    def _take_environment(self) -> None:
+        """Takes over the keyword ``environment`` of task and play. This process does nothing but this task."""
+        environment: dict[str, str] = {}
+        self._compute_environment_string(environment)
+        os.environ.update({key: str(value) for key, value in environment.items()})
