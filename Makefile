@@ -12,6 +12,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 
 # The second ansible-core that the tests run on, beside the one of requirements/demo.txt.
 CORES ?= 2.19
+# The versions of ansible-core that `make sanity` runs its tests on; the slowest come first.
+SANITY_CORES ?= 2.16 2.17 2.21 2.20 2.19 2.18
 # How many random kills `make faults` adds to its matrix.
 KILLS ?= 200
 # More arguments for the benchmark, for example: make bench BENCH_ARGS="--only a,b --sizes 100,1000 --latency 0"
@@ -20,7 +22,8 @@ BENCH_ARGS ?=
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: help setup cores demo lint format unit integration test faults leaks e2e bench build clean
+.PHONY: help setup cores demo lint format unit integration contract snippets test sanity importer docs faults leaks e2e \
+	bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -48,8 +51,26 @@ unit: setup ## Run the unit tests
 integration: setup cores ## Run modules and roles against the simulator
 	@$(PYTEST) tests/integration
 
-test: setup cores lint ## Run lint, unit and integration
-	@$(PYTEST) tests/unit tests/integration
+contract: setup ## Check all that goes over the wire against an OpenAPI description, and by Cloudflare's SDK
+	@$(PYTEST) tests/contract
+
+snippets: setup ## Run every command and playbook of README and guides
+	@$(PYTEST) tests/docs
+
+test: setup cores lint ## Run lint, unit, integration, contract and snippets
+	@$(PYTEST) tests/unit tests/integration tests/contract tests/docs
+
+sanity: setup ## Run ansible-test sanity on every supported ansible-core
+	@tools/core-venv $(SANITY_CORES)
+	@.venv/bin/python tools/sanity $(SANITY_CORES)
+
+importer: setup ## Import the built archive as Galaxy does, without a warning
+	@tools/tool-venv importer
+	@.venv/bin/python tools/importer
+
+docs: setup ## Build the docsite in build/docs, without a warning
+	@tools/tool-venv docs
+	@.venv/bin/python tools/docs
 
 faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
 	@.venv/bin/python -m tests.faults --kills $(KILLS)

@@ -158,12 +158,12 @@ class OpenBao:
         """Make a token invalid, as its expiry does."""
         self.call("POST", "auth/token/revoke", {"token": token})
 
-    def approle(self, *policies: str, ttl: str = "1h", uses: int = 0) -> tuple[str, str]:
+    def approle(self, *policies: str, ttl: str = "1h", uses: int = 0, mount: str = "approle") -> tuple[str, str]:
         """Make a role for AppRole; returns its role_id and a secret_id. `uses`: how often one of its tokens may be."""
-        if "approle/" not in self.call("GET", "sys/auth")["data"]:
-            self.call("POST", "sys/auth/approle", {"type": "approle"})
+        if f"{mount}/" not in self.call("GET", "sys/auth")["data"]:
+            self.call("POST", f"sys/auth/{mount}", {"type": "approle"})
         self._names += 1
-        role = f"auth/approle/role/role-{self._names}"
+        role = f"auth/{mount}/role/role-{self._names}"
         self.call("POST", role, {"token_policies": list(policies), "token_ttl": ttl, "token_num_uses": uses})
         role_id = self.call("GET", f"{role}/role-id")["data"]["role_id"]
         return str(role_id), str(self.call("POST", f"{role}/secret-id")["data"]["secret_id"])

@@ -1,12 +1,15 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plugin or role entry point that no test mentions, and an action group that forgets a module, fail the tests."""
+"""A plugin, an entry point or an option without a test, and an action group that forgets a module, fail the tests."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +17,20 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "magicwan.cloudflare"
 KINDS = ("modules", "action", "filter", "lookup", "inventory", "test")
+# Options of customer_device whose effect can be seen on a device only, or in tasks that no test drives so far.
+NOT_YET = frozenset(
+    {
+        "customer_device_cisco_iosxe_save",
+        "customer_device_panos_provider",
+        "customer_device_partial_failure",
+        "customer_device_reauthenticate",
+        "customer_device_secure_logging",
+        "customer_device_strongswan_directory",
+        "customer_device_strongswan_settings_directory",
+        "customer_device_strongswan_uri",
+        "customer_device_vyos_save",
+    }
+)
 PREPARED = ("simulator", "harness", "__pycache__")
 
 
@@ -29,6 +46,49 @@ def entry_points() -> list[tuple[str, str]]:
         specs = yaml.safe_load(spec.read_text(encoding="utf-8"))["argument_specs"]
         found += [(spec.parents[1].name, name) for name in specs]
     return found
+
+
+def documentation(kind: str, name: str) -> dict[str, Any]:
+    """The DOCUMENTATION of a plugin file."""
+    tree = ast.parse((ROOT / "plugins" / kind / f"{name}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
+            return dict(yaml.safe_load(ast.literal_eval(node.value)))
+    raise AssertionError(f"{kind}/{name}.py has no DOCUMENTATION")
+
+
+def names_in(options: dict[str, Any]) -> Iterator[str]:
+    """The names of options and of what is inside them."""
+    for name, option in options.items():
+        yield name
+        yield from names_in(option.get("suboptions") or option.get("options") or {})
+
+
+def options_of_modules() -> list[tuple[str, str]]:
+    """Every option that a module or its fragments document, with the module's name."""
+    found = []
+    for name in plugins("modules"):
+        whole = documentation("modules", name)
+        parts = [whole.get("options") or {}]
+        for fragment in whole.get("extends_documentation_fragment", []):
+            if fragment.count(".") == 2:
+                parts.append(documentation("doc_fragments", fragment.rsplit(".", 1)[1]).get("options") or {})
+        found += [(name, option) for part in parts for option in dict.fromkeys(names_in(part))]
+    return found
+
+
+def options_of_roles() -> list[tuple[str, str]]:
+    """Every option of a role, whatever the entry point."""
+    found: dict[tuple[str, str], None] = {}
+    for spec in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(spec.read_text(encoding="utf-8"))["argument_specs"].values():
+            found |= dict.fromkeys((spec.parents[1].name, name) for name in entry.get("options") or {})
+    return list(found)
+
+
+def sets(text: str, option: str) -> bool:
+    """Whether a text gives the option a value: as a keyword, as a key, or as the part of a key behind a prefix."""
+    return bool(re.search(rf"(?<![A-Za-z0-9]){option}\b['\"]?\s*[=:](?!=)|['\"]{option}['\"]", text))
 
 
 def text_of_tests() -> str:
@@ -81,6 +141,20 @@ def test_every_entry_point_of_a_role_is_in_a_test(text: str, role: str, entry: s
         pytest.fail(f"no test uses the entry point {entry} of the role {COLLECTION}.{role}")
 
 
+@pytest.mark.parametrize(("name", "option"), options_of_modules())
+def test_every_option_of_a_module_is_set_in_a_test(text: str, name: str, option: str) -> None:
+    if not sets(text, option):
+        pytest.fail(f"no test sets {option} of the module {COLLECTION}.{name}")
+
+
+@pytest.mark.parametrize(("role", "option"), options_of_roles())
+def test_every_option_of_a_role_is_set_in_a_test(text: str, role: str, option: str) -> None:
+    if option in NOT_YET:
+        assert not sets(text, option), f"take {option} out of NOT_YET"
+    elif not sets(text, option):
+        pytest.fail(f"no test sets {option} of the role {COLLECTION}.{role}")
+
+
 def test_the_action_group_holds_every_module() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     assert sorted(runtime["action_groups"]["all"]) == plugins("modules")
@@ -118,3 +192,13 @@ def test_a_longer_name_a_word_or_another_kind_is_no_use_of_a_module(text: str) -
 )
 def test_a_use_counts(kind: str, text: str) -> None:
     assert mentions(text, kind, "a")
+
+
+@pytest.mark.parametrize("text", ["f(batch_size=1)", "batch_size: 3", '{"batch_size": 1}', "x['batch_size']"])
+def test_a_value_for_an_option_counts(text: str) -> None:
+    assert sets(text, "batch_size")
+
+
+@pytest.mark.parametrize("text", ["the batch_size is", "my_batch_sizes: 3", "batch_size == 3", "abatch_size=1"])
+def test_a_word_or_a_comparison_is_no_value(text: str) -> None:
+    assert not sets(text, "batch_size")

@@ -187,6 +187,13 @@ def test_approle(make: Make, openbao: OpenBao, place: str) -> None:
     assert len(make(role_id=role_id, secret_id=secret_id).load([f"t{n}" for n in range(20)])) == 20
 
 
+def test_approle_may_be_mounted_elsewhere(make: Make, openbao: OpenBao, place: str) -> None:
+    policy = openbao.policy(f"{place}/acc", ["create", "read", "update"])
+    role_id, secret_id = openbao.approle(policy, mount="machines")
+    make(role_id=role_id, secret_id=secret_id, auth_mount="machines").check()
+    refused(make(role_id=role_id, secret_id=secret_id).check, secret_id)
+
+
 def test_an_approle_token_that_expires_on_the_way_is_replaced_once(make: Make, openbao: OpenBao, place: str) -> None:
     role_id, secret_id = openbao.approle(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
     escrow = make(role_id=role_id, secret_id=secret_id)
