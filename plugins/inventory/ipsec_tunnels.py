@@ -76,8 +76,7 @@ notes:
     not set, because the endpoint of a tunnel is seldom the address by which its device is managed; set it by
     O(compose), or in C(host_vars).
 seealso:
-  - plugin: magicwan.cloudflare.psk_rotation
-    plugin_type: role
+  - module: magicwan.cloudflare.ipsec_tunnel_info
 """
 
 EXAMPLES = r"""
