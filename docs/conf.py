@@ -12,8 +12,11 @@ pygments_style = "ansible"
 highlight_language = "YAML+Jinja"
 default_role = "any"
 nitpicky = True
-# Labels of Ansible's own documentation.
-nitpick_ignore_regex = [("std:ref", r"(ansible_collections\.ansible\.builtin\..*|[a-z_]+)")]
+# Labels and variables of Ansible's own documentation.
+nitpick_ignore_regex = [
+    ("std:ref", r"(ansible_collections\.ansible\.builtin\..*|[a-z_]+)"),
+    ("envvar", r"ANSIBLE_(CACHE|INVENTORY)_.*"),
+]
 
 html_theme = "sphinx_ansible_theme"
 html_theme_options = {"display_version": False, "vcs_pageview_mode": "edit", "documentation_home_url": "index.html"}

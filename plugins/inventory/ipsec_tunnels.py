@@ -77,6 +77,9 @@ notes:
     O(compose), or in C(host_vars).
 seealso:
   - module: magicwan.cloudflare.ipsec_tunnel_info
+  - name: The role psk_rotation
+    description: Rotates the PSKs of the tunnels of these hosts, P(magicwan.cloudflare.psk_rotation#role).
+    link: https://github.com/magicwan/cloudflare/tree/main/roles/psk_rotation
 """
 
 EXAMPLES = r"""
