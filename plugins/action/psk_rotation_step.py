@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -27,7 +28,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, Options, check_hooks
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation, State
 
 OPERATIONS = ("begin", "wave", "turn_back", "settle")
 
@@ -83,18 +85,22 @@ class ActionModule(ControllerAction):
             force=arguments["force"],
             dry=self._task.check_mode,
         )
-        operation, state = arguments["operation"], arguments["state"]
+        return _shown(self._step(rotation, arguments))
+
+    def _step(self, rotation: Rotation, arguments: Arguments) -> State:
+        operation = arguments["operation"]
+        if operation == "begin":
+            return self._begin(rotation, arguments)
+        state = json.loads(arguments["state"]["memory"])
         if operation == "wave":
             token = f"{state['rotation_id']}/{arguments['index']}"
             reached = [host for host in arguments["hosts"] if arguments["reached"].get(host) == token]
             return rotation.wave(state, arguments["index"], reached)
         if operation == "turn_back":
             return rotation.turn_back(state)
-        if operation == "settle":
-            return rotation.settle(state, arguments["evidence"])
-        return self._begin(rotation, arguments)
+        return rotation.settle(state, arguments["evidence"])
 
-    def _begin(self, rotation: Rotation, arguments: Arguments) -> Result:
+    def _begin(self, rotation: Rotation, arguments: Arguments) -> State:
         confirmation, has_devices = check_hooks(arguments["hooks"], os.path.isfile)
         keeps = arguments["escrow"]["backend"] != "none"
         if not keeps and arguments["mode"] == "rotate":
@@ -115,3 +121,24 @@ class ActionModule(ControllerAction):
             now=time.time_ns(),
         )
         return rotation.begin(options, arguments["claims"], has_devices=has_devices, preflight=arguments["preflight"])
+
+
+def _shown(state: State) -> Result:
+    """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
+    flying = {x["id"] for x in state["in_flight"]}
+    wave_results = {host: [x for x in own if x["id"] in flying] for host, own in state["results"].items()}
+    return {
+        "rotation_id": state["rotation_id"],
+        "has_devices": state["has_devices"],
+        "wave_hosts": [sorted({x["host"] for x in wave}) for wave in state["waves"]],
+        "results": {host: json.dumps(own) for host, own in state["results"].items()},
+        "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
+        "summaries": {
+            host: json.dumps(summary(own, len(state["waves"]), state["rotation_id"], state["mode"]))
+            for host, own in state["results"].items()
+        },
+        "turning_back": len(state["turn_back"]),
+        "token": state["token"],
+        "changed": state["changed"],
+        "memory": json.dumps(state),
+    }

@@ -52,9 +52,9 @@ options:
       - V(begin) reads account and escrow, decides what is due and in which waves, and has the API validate it. Where no
         host has device or verify tasks, it also sets all PSKs, wave by wave.
       - V(wave) makes the PSKs of the wave O(index) durable in the escrow, sends them in one request, and writes down
-        what the API said. RV(in_flight) then are the tunnels whose devices have to act.
-      - V(settle) judges them by O(evidence), and writes that down. RV(turn_back) then are those that failed.
-      - V(turn_back) sets the earlier PSKs of these. They are in flight again.
+        what the API said. RV(wave_results) then are the tunnels whose devices have to act.
+      - V(settle) judges them by O(evidence), and writes that down. RV(turning_back) then says how many failed.
+      - V(turn_back) sets the earlier PSKs of these. Their devices have to act again.
     type: str
     choices: [begin, wave, turn_back, settle]
     required: true
@@ -101,8 +101,7 @@ options:
     default: {}
   summaries:
     description:
-      - With V(begin), what became of earlier batches, by host, as P(magicwan.cloudflare.psk_rotation_summary#filter)
-        says.
+      - With V(begin), what became of earlier batches, by host, as RV(summaries) says.
     type: dict
     default: {}
   max_age:
@@ -171,29 +170,37 @@ rotation_id:
   description: Identifier of this rotation.
   returned: success
   type: str
-waves:
-  description: Lists of C({id, name, host, group, reported, status, reason}), one a wave.
+has_devices:
+  description: Whether any host of the batch has device or verify tasks, so that the waves are still to be gone.
+  returned: success
+  type: bool
+wave_hosts:
+  description: The hosts of each wave.
   returned: success
   type: list
   elements: list
 results:
-  description: What is known of each tunnel, by host; the README of the role psk_rotation lists the keys. Holds PSKs.
+  description:
+    - What is known of each tunnel, by host, each a list as JSON text; the README of the role psk_rotation lists the
+      keys. Holds PSKs.
   returned: success
   type: dict
-statuses:
-  description: What became of the tunnels that were touched, by identifier.
+wave_results:
+  description: Those of them whose devices have to act now, by host, as JSON text. Hosts without one are left out.
   returned: success
   type: dict
-in_flight:
-  description: Tunnels whose devices have to act. Holds PSKs.
+summaries:
+  description: What the role publishes as C(psk_rotation_summary), by host, as JSON text. Holds no secret.
   returned: success
-  type: list
-  elements: dict
-turn_back:
-  description: Tunnels whose devices failed, to be turned back.
+  type: dict
+turning_back:
+  description: How many tunnels have to be turned back because their devices failed.
   returned: success
-  type: list
-  elements: dict
+  type: int
+memory:
+  description: What the next step has to know, as JSON text. Holds PSKs.
+  returned: success
+  type: str
 token:
   description: What evidence must bear as C(wave) to count.
   returned: success

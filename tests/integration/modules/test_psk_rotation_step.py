@@ -25,7 +25,7 @@ def step(name: str, folder: Path, /, **options: Any) -> dict[str, Any]:
 def told(tell: Tell, tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator) -> Told:
     """A check run, the rotation, and the same again."""
     folder = tmp_path_factory.mktemp("escrow")
-    shown = {"msg": "{{ done.results.localhost | map(attribute='status') | unique }}"}
+    shown = {"msg": "{{ done.results.localhost | from_json | map(attribute='status') | unique }}"}
     return tell(
         [
             {**step("would", folder), "check_mode": True, "register": "planned"},

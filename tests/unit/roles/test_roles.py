@@ -88,4 +88,4 @@ def test_every_task_has_a_name(path: Path) -> None:
 @pytest.mark.parametrize("path", [x for x in TASK_FILES if x.values[0].is_relative_to(ROLES / "psk_rotation")])
 def test_no_task_of_a_rotation_loops_but_over_waves(path: Path) -> None:
     loops = [str(task[key]) for task in tasks(load(path)) for key in task if key in LOOPS or key.startswith("with_")]
-    assert all("range(__psk_rotation_state.waves | length " in loop for loop in loops)
+    assert all("range(__psk_rotation_state.wave_hosts | length " in loop for loop in loops)

@@ -14,7 +14,6 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.magicwan.cloudflare.plugins.filter.ipsec_tunnel_options import ipsec_tunnel_options
 from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_host_facts import psk_rotation_host_facts
-from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_summary import psk_rotation_summary
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._filters import one_line_errors
 
@@ -38,9 +37,6 @@ def tunnel(tunnel_id: str, **fields: Any) -> dict[str, Any]:
         "custom_remote_identities": None,
     }
     return {**given, **fields}
-
-
-TOLD = ("id", "name", "host", "reason", "applied_on", "confirmed_on", "generation", "exposure_seconds")
 
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
@@ -84,8 +80,3 @@ def test_options_leave_out_what_is_not_set() -> None:
 def test_host_facts_takes_the_first_name_that_a_host_has() -> None:
     hostvars = {"a": {"x": 1, "y": 2}, "b": {"y": 3}, "c": {}}
     assert psk_rotation_host_facts(["a", "b", "c"], hostvars, "x", "y") == {"a": 1, "b": 3}
-
-
-def test_a_summary_of_results() -> None:
-    told = psk_rotation_summary([{"status": "promoted", "changed": True, **dict.fromkeys(TOLD)}], "2", "r1")
-    assert (told["tunnels"], told["waves"], told["rotation_id"]) == (1, 2, "r1")
