@@ -12,6 +12,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 
 # The second ansible-core that the tests run on, beside the one of requirements/demo.txt.
 CORES ?= 2.19
+# The oldest ansible-core, and the one to come, on which `make compat` runs the tests.
+COMPAT_CORES ?= 2.16 2.22
 # The versions of ansible-core that `make sanity` runs its tests on; the slowest come first.
 SANITY_CORES ?= 2.16 2.17 2.21 2.20 2.19 2.18
 # How many random kills `make faults` adds to its matrix.
@@ -22,8 +24,8 @@ BENCH_ARGS ?=
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: help setup cores demo lint format unit integration contract snippets test sanity importer docs faults leaks e2e \
-	bench build clean
+.PHONY: help setup cores demo lint format unit integration contract snippets test compat sanity importer docs \
+	faults leaks e2e bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -59,6 +61,15 @@ snippets: setup ## Run every command and playbook of README and guides
 
 test: setup cores lint ## Run lint, unit, integration, contract and snippets
 	@$(PYTEST) tests/unit tests/integration tests/contract tests/docs
+
+compat: setup ## Run unit and integration tests on the oldest ansible-core and on the next one
+	@tools/compat-venv $(COMPAT_CORES)
+	@for core in $(COMPAT_CORES); do \
+		echo "compat: ansible-core $$core"; \
+		.venv/compat/$$core/bin/python -m pytest -q -n 2 --dist loadfile -k "not core-2.19" $(PYTEST_ARGS) \
+			tests/unit/plugins tests/integration/modules tests/integration/psk_rotation tests/integration/escrow \
+			|| exit 1; \
+	done
 
 sanity: setup ## Run ansible-test sanity on every supported ansible-core
 	@tools/core-venv $(SANITY_CORES)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the virtual environments under .venv. Called by tools/setup, tools/core-venv and tools/tool-venv."""
+"""Make the virtual environments under .venv. Called by tools/setup, core-venv, compat-venv, tool-venv."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
 NEEDS = {"demo": ("demo.txt",), "test": ("demo.txt", "test.txt")}
 CORE_NEEDS = ("core-extras.txt", "cores.txt")
+COMPAT_NEEDS = ("compat.txt", "cores.txt")
+OLDEST_OF_TESTS = "3.12"
 
 
 def wanted_stamp(names: tuple[str, ...]) -> dict[str, str]:
@@ -96,30 +98,56 @@ def core_table() -> dict[str, tuple[str, str, str]]:
     return table
 
 
-def make_core(minor: str) -> None:
-    """Make .venv/cores/MINOR. Without a Python that it supports, say so and leave a note for the tests."""
+def core_of(minor: str) -> tuple[str, str, str]:
+    """The full version of an ansible-core, and the oldest and newest Python that it runs on."""
     table = core_table()
     if minor not in table:
-        sys.exit(f"core-venv: no ansible-core {minor} in requirements/cores.txt, there are {', '.join(table)}")
-    version, oldest, newest = table[minor]
+        sys.exit(f"setup: no ansible-core {minor} in requirements/cores.txt, there are {', '.join(table)}")
+    return table[minor]
+
+
+def find_python(oldest: str, newest: str) -> str | None:
+    """The path of such a Python."""
+    command = [ROOT / "tools" / "find-python", oldest, newest]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def make_core(minor: str) -> None:
+    """Make .venv/cores/MINOR. Without a Python that it supports, say so and leave a note for the tests."""
+    version, oldest, newest = core_of(minor)
     folder = VENV / "cores" / minor
     stamp, note = folder / "core.stamp", folder.with_name(f"{minor}.unavailable")
     wanted = wanted_stamp(CORE_NEEDS)
     if read_stamp(stamp) == wanted and runs(folder / "bin" / "python"):
         return
-    found = subprocess.run(
-        [ROOT / "tools" / "find-python", oldest, newest], stdout=subprocess.PIPE, text=True, check=False
-    )
+    python = find_python(oldest, newest)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if found.returncode != 0:
+    if python is None:
         reason = f"ansible-core {minor} supports Python {oldest} to {newest}, and none of these was found"
         note.write_text(reason, encoding="utf-8")
         print(f"core-venv: {reason}: tests on it are skipped", file=sys.stderr)
         return
     note.unlink(missing_ok=True)
-    print(f"setup: making .venv/cores/{minor} with {found.stdout.strip()}", flush=True)
-    create(found.stdout.strip(), folder)
+    print(f"setup: making .venv/cores/{minor} with {python}", flush=True)
+    create(python, folder)
     install(folder, "-r", REQUIREMENTS / "core-extras.txt", f"ansible-core=={version}")
+    stamp.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def make_compat(minor: str) -> None:
+    """Make .venv/compat/MINOR, in which the tests themselves run on another ansible-core."""
+    version, oldest, newest = core_of(minor)
+    folder = VENV / "compat" / minor
+    stamp, wanted = folder / "compat.stamp", wanted_stamp(COMPAT_NEEDS)
+    if read_stamp(stamp) == wanted and runs(folder / "bin" / "python"):
+        return
+    python = find_python(max(oldest, OLDEST_OF_TESTS), newest)
+    if python is None:
+        sys.exit(f"setup: the tests on ansible-core {minor} need Python {OLDEST_OF_TESTS} to {newest}; none was found")
+    print(f"setup: making .venv/compat/{minor} with {python}", flush=True)
+    create(python, folder)
+    install(folder, "-r", REQUIREMENTS / "compat.txt", f"ansible-core=={version}")
     stamp.write_text(json.dumps(wanted), encoding="utf-8")
 
 
@@ -136,7 +164,7 @@ def make_tool(name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do as told: ready KIND, make KIND, core MINOR..., tool NAME..."""
+    """Do as told: ready KIND, make KIND, core MINOR..., compat MINOR..., tool NAME..."""
     action, *names = arguments
     if action == "ready":
         return 0 if is_ready(names[0]) else 1
@@ -144,12 +172,10 @@ def main(arguments: list[str]) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     if action == "make" and not is_ready(names[0]):
         make(names[0])
-    elif action == "core":
-        for minor in names:
-            make_core(minor)
-    elif action == "tool":
+    else:
+        one = {"core": make_core, "compat": make_compat, "tool": make_tool}[action]
         for name in names:
-            make_tool(name)
+            one(name)
     return 0
 
 

@@ -76,6 +76,7 @@ notes:
     not set, because the endpoint of a tunnel is seldom the address by which its device is managed; set it by
     O(compose), or in C(host_vars).
 seealso:
+  - module: magicwan.cloudflare.ipsec_tunnel_info
   - name: The role psk_rotation
     description: Rotates the PSKs of the tunnels of these hosts, P(magicwan.cloudflare.psk_rotation#role).
     link: https://github.com/magicwan/cloudflare/tree/main/roles/psk_rotation

@@ -180,6 +180,24 @@ class Scenarios(Suite):
         self.need(others == 0, f"other sites lost {others} probes")
         self.row.note = f"{site} dark for {self.last_loss.dark_gaps[site] * 1000:.0f} ms, as it must be"
 
+    def confirmed_later(self) -> None:
+        """Manual confirmation: the record waits, and a second job confirms by an authentication of its own."""
+        manual = {"psk_rotation_confirmation": "manual"}
+        with self.measured():
+            self.rotate(["vienna"], psk_rotation_force=True, **manual).ok()
+            applied = set(self.lab.applied)
+            start = time.time()
+            result = self.rotate(["vienna"], playbook="confirm_psks", **manual).ok()
+        self.need(len(applied) == 1, f"{len(applied)} PSKs applied, one was expected: its sibling has to wait")
+        self.need(
+            set(self.lab.authentications(start)) == applied, "the second job did not have the device authenticate"
+        )
+        said = [str(x["result"].get("msg")) for x in result.tasks if x["host"] == "vienna"]
+        self.need(any("1 confirmed" in text for text in said), "the second job does not say that it is confirmed")
+        self.consistent()
+        self.not_dark()
+        self.row.note = "1 PSK waited, and was confirmed by the next job's own IKE_AUTH"
+
     def unreachable_before(self) -> None:
         """A device that can't be reached before the API call: its PSKs stay."""
         before = self.generations()

@@ -131,10 +131,12 @@ class Suite:
             "verbosity": 3,
         }
 
-    def rotate(self, sites: Any = SITES, check: bool = False, **variables: Any) -> Result:
-        """Run the collection's playbook to its end."""
+    def rotate(
+        self, sites: Any = SITES, check: bool = False, playbook: str = "rotate_psks", **variables: Any
+    ) -> Result:
+        """Run a playbook of the collection to its end."""
         options = self.options(sites, check, **variables)
-        return self.playbooks.run("magicwan.cloudflare.rotate_psks", timeout=self.patience(), **options)
+        return self.playbooks.run(f"magicwan.cloudflare.{playbook}", timeout=self.patience(), **options)
 
     def device_run(self, changes: dict[str, dict[str, Any]]) -> Result:
         """Run the role alone on the named sites."""

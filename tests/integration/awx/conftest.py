@@ -12,12 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tests.harness.openbao import MOUNT, OpenBao
-from tests.harness.runner import Controller, JobResult
+from tests.harness.runner import PROJECT, Controller, JobResult
 from tests.harness.simulator import Simulator
 
 _paths = itertools.count(1)
+
+
+class ObjectsLoader(yaml.SafeLoader):
+    """YAML with Ansible's tag !unsafe."""
+
+
+ObjectsLoader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))  # type: ignore[type-var]
+
+
+def injected(**inputs: str) -> dict[str, str]:
+    """What the credential types of the setup playbook put into a job's environment; empty fields stay empty there."""
+    objects = yaml.load((PROJECT / "controller_objects.yml").read_text(encoding="utf-8"), ObjectsLoader)  # noqa: S506
+    environment = ImmutableSandboxedEnvironment()
+    return {
+        name: environment.from_string(template).render(inputs)
+        for kind in objects["controller_credential_types"]
+        for name, template in kind["injectors"]["env"].items()
+    }
 
 
 @dataclass
@@ -80,14 +100,14 @@ def site(simulator: Simulator, bao: OpenBao, tmp_path: Path) -> Iterator[Site]:
     """A fresh account and escrow, and a controller."""
     path = f"escrow-{next(_paths)}"
     role_id, secret_id = bao.approle(bao.policy(path, ["create", "read", "update"]))
-    credentials = {
-        **simulator.env(),
-        "VAULT_ADDR": bao.url,
-        "VAULT_ROLE_ID": role_id,
-        "VAULT_SECRET_ID": secret_id,
-        # Fields of the credentials that were left empty arrive as empty variables.
-        **dict.fromkeys(("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY", "VAULT_TOKEN", "VAULT_NAMESPACE"), ""),
-    }
+    credentials = injected(
+        account_id=simulator.account,
+        api_token=simulator.token,
+        base_url=simulator.base_url,
+        url=bao.url,
+        role_id=role_id,
+        secret_id=secret_id,
+    )
     controller = Controller(tmp_path, credentials)
     yield Site(simulator, bao, controller, path, secret_id)
     controller.close()

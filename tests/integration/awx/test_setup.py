@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.awx_stand_in.app import AwxStandIn
-from tests.harness.playbook import VENV, Playbooks, Result
+from tests.harness.playbook import ROOT, VENV, Playbooks, Result
 from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.vendor_collections import vendor_collections
@@ -36,6 +37,7 @@ ENVIRONMENT = {
     "VAULT_ROLE_ID": "the-role",
     "VAULT_SECRET_ID": SECRET_ID,
 }
+LIMITS = {"max_age", "wave_size", "canary", "max_failures"}
 WORKFLOW = "Magic WAN - scheduled rotation"
 TEMPLATES = {
     "Magic WAN - check": ("check.yml", "check"),
@@ -148,14 +150,19 @@ def test_secrets_are_in_secret_fields_only(story: Story) -> None:
 
 
 def test_surveys_ask_for_limits_and_never_for_a_secret(story: Story) -> None:
-    survey = story.awx.survey("job_templates", "Magic WAN - rotate")["spec"]
-    assert {x["variable"] for x in survey} == {
-        "psk_rotation_max_age",
-        "psk_rotation_wave_size",
-        "psk_rotation_canary",
-        "psk_rotation_max_failures",
-    }
-    assert "password" not in {x["type"] for x in survey}
+    spec = yaml.safe_load((ROOT / "roles/psk_rotation/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    known = set(spec["argument_specs"]["main"]["options"])
+    for endpoint, name in (("job_templates", "Magic WAN - rotate"), ("workflow_job_templates", WORKFLOW)):
+        survey = story.awx.survey(endpoint, name)["spec"]
+        assert {x["variable"].removeprefix("psk_rotation_") for x in survey} == LIMITS
+        assert {x["variable"] for x in survey} <= known
+        assert "password" not in {x["type"] for x in survey}
+
+
+def test_the_limit_and_a_dry_run_are_asked_for_at_launch(story: Story) -> None:
+    rotate = story.awx.all("job_templates")["Magic WAN - rotate"]
+    assert rotate["ask_limit_on_launch"] and rotate["ask_job_type_on_launch"]
+    assert story.awx.all("workflow_job_templates")[WORKFLOW]["ask_limit_on_launch"]
 
 
 def test_a_second_run_changes_nothing_and_leaves_the_token_alone(story: Story, writes: list[str]) -> None:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.harness.playbook import VENV, Playbooks, core_bin
+from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
@@ -62,12 +63,15 @@ class Lister:
         return self.path
 
     def run(self, *args: str, core: str | None = None, env: Mapping[str, str] | None = None, **options: Any) -> Listing:
-        """Run it; what it says is searched for secrets."""
-        self.write(options)
+        """Run it on a file with these options; what it says is searched for secrets."""
+        return self.list(self.write(options), *args, core=core, env=env)
+
+    def list(self, path: Path, *args: str, core: str | None = None, env: Mapping[str, str] | None = None) -> Listing:
+        """Run it on this file."""
         secrets = [*self.simulator.psks(), self.simulator.token]
         (self.folder / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
         done = subprocess.run(
-            [core_bin(core) / "ansible-inventory", "-i", self.path, *(args or ("--list",))],
+            [core_bin(core) / "ansible-inventory", "-i", path, *(args or ("--list",))],
             cwd=self.folder,
             env={
                 "PATH": os.environ["PATH"],
@@ -199,6 +203,14 @@ def test_what_is_wrong_is_said_in_one_line(
     inventory: Lister, options: dict[str, Any], env: dict[str, str], message: str
 ) -> None:
     assert message in inventory.run(env=env, **{"retries": 0, **options}).error()
+
+
+def test_the_sample_projects_source_lists_the_devices_as_awx_updates_it(inventory: Lister) -> None:
+    empty = dict.fromkeys(("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), "")
+    listing = inventory.list(PROJECT / "inventory" / "devices.ipsec_tunnels.yml", "--list", "--export", env=empty)
+    assert {host: x["psk_rotation_tunnels"] for host, x in listing.hosts.items()} == ids_by_endpoint(
+        inventory.simulator
+    )
 
 
 def test_a_rotation_runs_on_what_the_inventory_finds(
