@@ -86,21 +86,20 @@ EXAMPLES = r"""
 # ipsec_tunnels.yml: account and token come from the environment. One host a customer endpoint.
 plugin: magicwan.cloudflare.ipsec_tunnels
 
----
 # branches.ipsec_tunnels.yml: tunnels are named like ber-0001-a, and devices are managed by name.
-plugin: magicwan.cloudflare.ipsec_tunnels
-name_pattern: ^(?P<device>(?P<site>[a-z]+)-\d+)-[ab]$
-unassigned: fail
-psk_ages: [90d]
-compose:
-  ansible_host: inventory_hostname ~ '.mgmt.example.com'
-keyed_groups:
-  - key: ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique
-    prefix: endpoint
-cache: true
-cache_plugin: ansible.builtin.jsonfile
-cache_connection: ~/.cache/ipsec_tunnels
-cache_timeout: 3600
+# plugin: magicwan.cloudflare.ipsec_tunnels
+# name_pattern: ^(?P<device>(?P<site>[a-z]+)-\d+)-[ab]$
+# unassigned: fail
+# psk_ages: [90d]
+# compose:
+#   ansible_host: inventory_hostname ~ '.mgmt.example.com'
+# keyed_groups:
+#   - key: ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique
+#     prefix: endpoint
+# cache: true
+# cache_plugin: ansible.builtin.jsonfile
+# cache_connection: ~/.cache/ipsec_tunnels
+# cache_timeout: 3600
 """
 
 import time

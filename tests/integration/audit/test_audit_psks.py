@@ -79,6 +79,10 @@ def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator
     audit("changed")
     audit("one", audit_psks_tunnels=[ids[1]])
     audit("wrong", audit_psks_fail_on=["late"])
+    result = playbooks.run(
+        "magicwan.cloudflare.audit_psks", extra_vars={**escrow, "audit_psks_tunnels": [ids[1]]}, env={"PWD": None}
+    )
+    audits["at home"] = Audit(result, folder / "playbooks" / "home" / "psk-audit")
     audit("none", psk_rotation_escrow={"backend": "none"})
     hits = find_secrets(playbooks.outputs(), sorted(secrets))
     assert not hits, f"secrets in the output: {hits[:10]}"
@@ -118,6 +122,11 @@ def test_a_key_that_somebody_else_has_set_is_named_after_the_files_were_written(
 def test_some_tunnels_can_be_chosen(story: Story) -> None:
     story.audits["one"].result.ok()
     assert [x["id"] for x in story.audits["one"].json["tunnels"]] == [story.ids[1]]
+
+
+def test_without_a_present_folder_the_files_go_to_the_home(story: Story) -> None:
+    story.audits["at home"].result.ok()
+    assert [x["id"] for x in story.audits["at home"].json["tunnels"]] == [story.ids[1]]
 
 
 @pytest.mark.parametrize(("name", "says"), [("wrong", "fail_on holds 'late'"), ("none", "psk_rotation_escrow must be")])
