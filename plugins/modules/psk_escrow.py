@@ -151,7 +151,7 @@ tunnels:
   description:
     - The tunnels that were read, or that the operation was done for.
     - V(open) and V(read) return the fields of the record that are no secrets, such as C(state), C(generation),
-      C(applied_on) and C(lease_owner). The others return the fields below.
+      C(applied_on), C(wave), C(exposure_seconds) and C(lease_owner). The others return the fields below.
   returned: success
   type: list
   elements: dict

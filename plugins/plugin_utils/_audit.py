@@ -185,14 +185,14 @@ def last_rotation(tunnels: Sequence[Mapping[str, t.Any]], known: Mapping[str, Ma
 
 def _step(found: Entry, began: int) -> Entry:
     record = found["record"]
-    exposure = record.get("exposure_seconds")
+    exposure = record["exposure_seconds"]
     if exposure is None:
         done = parse_time(record["confirmed_on"]) if record["state"] == _escrow.IDLE else None
         exposure = None if done is None else max(0.0, (done - found["applied"]) / NANO)
     return {
         "id": found["id"],
         "name": found["name"],
-        "wave": record.get("wave"),
+        "wave": record["wave"],
         "applied_on": format_time(found["applied"]),
         "offset": round((found["applied"] - began) / NANO, 3),
         "exposure": None if exposure is None else round(exposure, 3),

@@ -41,13 +41,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """Who works on a tunnel: the run, the lease's owner, and until when (seconds since 1970)."""
+    """Who works on a tunnel: the run, the lease's owner, until when (seconds since 1970), and in which wave, from 1."""
 
     rotation_id: str
     owner: str
     now: float
     until: float
     is_dead: Callable[[str], bool] = lambda owner: False
+    wave: int | None = None
 
 
 def new_record(name: str | None) -> Record:
@@ -133,6 +134,8 @@ def view(record: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "rollback_applied": bool((record["rollback"] or {}).get("applied")),
         "rollback_applied_on": (record["rollback"] or {}).get("applied_on"),
         "rotation_id": pending.get("rotation_id") or current.get("rotation_id"),
+        "wave": (pending or current).get("wave"),
+        "exposure_seconds": None if pending else current.get("exposure_seconds"),
         "lease_owner": lease.get("owner"),
         "lease_until": lease.get("until"),
         "reason": record["reason"],
@@ -319,8 +322,11 @@ def in_doubt(record: Record, reason: str | None, claim: Claim) -> Record:
     return _note(record, "in doubt", claim)
 
 
-def confirm(record: Record, claim: Claim, *, seen: bool) -> Record:
-    """The rotation, or the rollback, is done. ``seen``: the new PSK was seen to work in an IKE_AUTH."""
+def confirm(record: Record, claim: Claim, *, seen: bool, exposure: float | None = None) -> Record:
+    """The rotation, or the rollback, is done. ``seen``: the new PSK was seen to work in an IKE_AUTH.
+
+    ``exposure`` are the seconds from Cloudflare's answer to the end of the device's tasks.
+    """
     record = _mine(record, claim)
     when = format_time(int(claim.now * NANO))
     if record["state"] == ROLLING_BACK and record["rollback"]["applied"]:
@@ -337,6 +343,8 @@ def confirm(record: Record, claim: Claim, *, seen: bool) -> Record:
         "applied_on": pending["applied_on"],
         "made_on": pending["applied_on"] or when,
         "rotation_id": pending["rotation_id"],
+        "wave": pending.get("wave"),
+        "exposure_seconds": exposure,
         "confirmed": seen,
         "confirmed_on": when if seen else None,
     }
@@ -388,6 +396,7 @@ def _pending(psk: str, reported: str | None, claim: Claim) -> dict[str, t.Any]:
     return {
         "psk": psk,
         "rotation_id": claim.rotation_id,
+        "wave": claim.wave,
         "baseline": reported,
         "reported": reported,
         "attempt": 1,

@@ -175,7 +175,9 @@ class Escrow:
         """Ends rotations and rollbacks whose device has the key. An entry's ``seen`` says if an IKE_AUTH proved it."""
 
         def move(record: Record, entry: Entry) -> Record:
-            return _escrow.confirm(record, self.claim, seen=bool(entry.get("seen")))
+            return _escrow.confirm(
+                record, self.claim, seen=bool(entry.get("seen")), exposure=entry.get("exposure_seconds")
+            )
 
         def status_of(record: Record, entry: Entry) -> str:
             if record["history"][-1]["event"] == "rolled back":

@@ -94,10 +94,9 @@ class Rotation:
         if preflight and options.mode != "rollback" and not self.dry:
             self._validate([entry for wave in state["waves"] for entry in wave])
         if not has_devices:
-            for index, wave in enumerate(state["waves"]):
+            for index in range(len(state["waves"])):
                 before, state = state, self.wave(state, index, options.hosts)
                 state["changed"] = state["changed"] or before["changed"]
-                self.say(f"wave {index + 1} of {len(state['waves'])}: {_told(wave, state['statuses'])}")
         return state
 
     def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
@@ -110,12 +109,18 @@ class Rotation:
             tunnels = [x for x in tunnels if x["id"] not in unsafe]
         if state["has_devices"]:
             tunnels = self._as_reported_now(tunnels)
-        going = {**state, "operation": _OPERATIONS.get(state["mode"], PREPARE), "turn_back": []}
-        return self._fly(going, tunnels, skipped, f"{state['rotation_id']}/{index}")
+        going = {
+            **state,
+            "operation": _OPERATIONS.get(state["mode"], PREPARE),
+            "turn_back": [],
+            "progress": _progress(f"wave {index + 1} of {len(state['waves'])}", state["waves"][index]),
+        }
+        return self._fly(going, tunnels, skipped, f"{state['rotation_id']}/{index}", wave=index + 1)
 
     def turn_back(self, state: State) -> State:
         """Sets the earlier PSKs of what the last wave could not bring about."""
-        turning = {**state, "operation": ROLL_BACK, "turn_back": []}
+        progress = _progress(f"{state['progress']['what']}, turning back", state["turn_back"])
+        turning = {**state, "operation": ROLL_BACK, "turn_back": [], "progress": progress}
         return self._fly(turning, state["turn_back"], [], f"{state['token']}/back")
 
     def settle(self, state: State, evidence: Mapping[str, Mapping[str, t.Any]]) -> State:
@@ -133,6 +138,7 @@ class Rotation:
             outcomes += left["tunnels"] + left["refused"]
         after = _after(state, outcomes, changed=settled["changed"])
         turning = failed if state["operation"] == PREPARE and not self.dry else []
+        self._tell(after)
         return {**after, "in_flight": [], "turn_back": turning}
 
     # -- parts ------------------------------------------------------------------------------------------------------
@@ -159,13 +165,15 @@ class Rotation:
     def _escrow(self, rotation_id: str) -> Escrow:
         return Escrow(self.backend, self.claim(rotation_id), dry=self.dry)
 
-    def _fly(self, state: State, tunnels: Sequence[Entry], skipped: Sequence[Entry], token: str) -> State:
+    def _fly(
+        self, state: State, tunnels: Sequence[Entry], skipped: Sequence[Entry], token: str, wave: int | None = None
+    ) -> State:
         """Keeps the PSKs safe, sends them, writes down what the API said."""
         rotation_id, outcomes = state["rotation_id"], list(skipped)
         in_flight: list[Entry] = []
         changed = False
         if tunnels:
-            claim = self.claim(rotation_id)
+            claim = replace(self.claim(rotation_id), wave=wave)
             escrow = Escrow(self.backend, claim, dry=self.dry)
             if state["operation"] == ROLL_BACK:
                 prepared = escrow.roll_back(tunnels)
@@ -186,7 +194,17 @@ class Rotation:
             outcomes += prepared["refused"] + recorded["tunnels"] + recorded["refused"]
             in_flight = [x for x in recorded["tunnels"] if x["status"] in IN_FLIGHT]
             changed = prepared["changed"] or recorded["changed"] or any(x["status"] != "unapplied" for x in said)
-        return {**_after(state, outcomes, changed=changed), "in_flight": in_flight, "token": token}
+        after = {**_after(state, outcomes, changed=changed), "in_flight": in_flight, "token": token}
+        if not (after["has_devices"] and in_flight):
+            self._tell(after)
+        return after
+
+    def _tell(self, state: State) -> None:
+        """Shows how the wave has ended, in a line."""
+        what, since, ids = state["progress"]["what"], state["progress"]["since"], set(state["progress"]["ids"])
+        ended = _psk.summary([x for own in state["results"].values() for x in own if x["id"] in ids])
+        count = f"{len(ids)} tunnel{'' if len(ids) == 1 else 's'}"
+        self.say(f"{what}: {count}, {ended}, {time.time() - since:.1f} s")
 
     def _send(
         self, psks: Sequence[Entry], tunnels: Sequence[Entry], rotation_id: str
@@ -258,8 +276,13 @@ def _first_state(
         "in_flight": waiting if options.mode == "confirm" else [],
         "turn_back": [],
         "token": f"{rotation_id}/confirm",
+        "progress": _progress("confirmation", waiting),
         "changed": False,
     }
+
+
+def _progress(what: str, tunnels: Sequence[Entry]) -> Entry:
+    return {"what": what, "since": time.time(), "ids": [x["id"] for x in tunnels]}
 
 
 def _after(state: State, outcomes: Sequence[Entry], *, changed: bool) -> State:
@@ -278,7 +301,3 @@ def _with(result: Entry, outcomes: Sequence[Entry]) -> Entry:
     for outcome in outcomes:
         result = _results.result_after(result, outcome)
     return result
-
-
-def _told(wave: Sequence[Entry], statuses: Mapping[str, str]) -> str:
-    return _psk.summary([{**x, "status": statuses[x["id"]]} for x in wave])

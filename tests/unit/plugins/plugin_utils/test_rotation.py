@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client, Connection
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import Gate, HealthGate
@@ -132,8 +134,35 @@ def test_a_wave_is_one_request_beside_the_list_and_the_validation(rotation: Rota
 
 def test_each_wave_is_told(rotation: Rotation, said: list[str]) -> None:
     begin(rotation, wave_size=4)
-    assert said[0] == "wave 1 of 2: 4 promoted"
+    assert re.fullmatch(r"wave 1 of 2: 4 tunnels, 4 promoted, \d\.\d s", said[0])
     assert len(said) == 2
+
+
+def test_a_wave_with_devices_is_told_when_they_have_reported(rotation: Rotation, said: list[str]) -> None:
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    assert said == []
+    rotation.settle(state, done(state))
+    assert re.fullmatch(r"wave 1 of 2: 1 tunnel, 1 promoted, \d\.\d s", said[0])
+
+
+def test_turning_back_is_told_beside_its_wave(rotation: Rotation, said: list[str]) -> None:
+    begin(rotation)
+    said.clear()
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = rotation.turn_back(rotation.settle(state, done(state, done=False, reason="no")))
+    rotation.settle(state, done(state))
+    assert [line.rpartition(", ")[0] for line in said] == [
+        "wave 1 of 2: 1 tunnel, 1 failed",
+        "wave 1 of 2, turning back: 1 tunnel, 1 rolled_back",
+    ]
+
+
+def test_the_escrow_keeps_the_wave_and_how_long_the_device_took(rotation: Rotation, escrow: MemoryEscrow) -> None:
+    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = rotation.settle(state, done(state, finished=str(time.time() + 5)))
+    (shown,) = [_escrow.view(x.record) for x in escrow.records.values()]
+    assert shown["wave"] == 1
+    assert shown["exposure_seconds"] == results(state)[0]["exposure_seconds"] > 4
 
 
 def test_results_are_in_the_order_of_the_account(rotation: Rotation) -> None:
@@ -314,7 +343,7 @@ def test_a_check_run_does_not_wait_for_health_and_says_so(
     state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
     state = rotation.settle(state, done(state))
     assert results(state)[0]["status"] == "planned"
-    assert said == ["health of the wave: not waited for in a check run"]
+    assert said[0] == "health of the wave: not waited for in a check run"
 
 
 def test_a_gate_without_device_tasks_is_refused(simulator: Simulator, escrow: MemoryEscrow, said: list[str]) -> None:
