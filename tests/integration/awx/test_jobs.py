@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_a_rotation_and_its_artifacts(site: Site) -> None:
     tokens = [site.simulator.token, site.secret_id]
     assert {x.secret for x in find_secrets(job.artifacts / "command", tokens)} == {0, 1}
     assert not find_secrets(job.artifacts / "command", sorted(set(site.secrets()) - set(tokens)))
+
+
+@pytest.mark.fleet(tunnels=4)
+def test_a_job_says_which_wave_has_ended(site: Site) -> None:
+    job = site.controller.run("rotate.yml", extra_vars=site.on_localhost()).succeeded()
+    assert re.search(r"wave 1 of 2: 2 tunnels, 2 promoted, \d+\.\d s", job.stdout)
 
 
 @pytest.mark.fleet(tunnels=4)
