@@ -68,6 +68,7 @@ compat: setup ## Run unit and integration tests on the oldest ansible-core and o
 		echo "compat: ansible-core $$core"; \
 		.venv/compat/$$core/bin/python -m pytest -q -n 2 --dist loadfile -k "not core-2.19" $(PYTEST_ARGS) \
 			tests/unit/plugins tests/integration/modules tests/integration/psk_rotation tests/integration/escrow \
+			tests/integration/audit tests/integration/inventory \
 			|| exit 1; \
 	done
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _secrets
 
 from tests.harness.secrets_scan import find_secrets
 from tests.integration.psk_rotation.stage import PUBLISH, Stage
 
 pytestmark = pytest.mark.fleet(tunnels=4)
+
+# From 2.22 on.
+CORE_CENSORS = _secrets._register_secret is not None
 
 SHOW: dict[str, Any] = {
     "name": "Show the summary",
@@ -59,7 +63,13 @@ def test_the_summary_is_fit_for_everybody(stage: Stage, core: str | None) -> Non
 
 
 @pytest.mark.shows_secrets
+@pytest.mark.skipif(CORE_CENSORS, reason="this ansible-core censors PSKs wherever it shows them")
 def test_only_a_laboratory_that_asks_for_it_sees_psks(stage: Stage) -> None:
     """The switch psk_rotation_secure_logging is what hides them: this is what the other tests would find."""
     with pytest.raises(AssertionError, match="secrets in the output"):
         stage.rotate({"psk_rotation_secure_logging": False}, verbosity=3, then=())
+
+
+@pytest.mark.skipif(not CORE_CENSORS, reason="this ansible-core does not censor what it is told to be a secret")
+def test_where_ansible_core_censors_psks_no_switch_shows_them(stage: Stage) -> None:
+    stage.rotate({"psk_rotation_secure_logging": False}, verbosity=3, then=())
