@@ -21,7 +21,13 @@ WANTED: dict[str, Any] = {
     "interface_address": "10.200.0.8/31",
     "interface_address6": "2606:54c1:7:0:a9fe:12d2:f:0/127",
     "replay_protection": True,
-    "bgp": {"customer_asn": 64999, "extra_prefixes": ["10.9.0.0/24"], "md5_key": "no secret"},
+    "bgp": {
+        "customer_asn": 64999,
+        "extra_prefixes": ["10.9.0.0/24"],
+        "md5_key": "no secret",
+        "import_filter_id": "0" * 32,
+        "export_filter_id": "1" * 32,
+    },
     "custom_remote_identities": {"fqdn_id": f"new.{ACCOUNT}.custom.ipsec.cloudflare.com"},
     "health_check": {"enabled": True, "rate": "low", "type": "request", "direction": "unidirectional"},
 }

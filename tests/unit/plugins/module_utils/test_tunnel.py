@@ -212,6 +212,8 @@ def test_another_way_to_write_the_same_is_no_change(wanted: dict[str, Any]) -> N
         {"replay_protection": True},
         {"bgp": {"extra_prefixes": []}},
         {"bgp": {"md5_key": "another"}},
+        {"bgp": {"import_filter_id": "0" * 32}},
+        {"bgp": {"export_filter_id": "1" * 32}},
         {"health_check": {"enabled": False}},
         {"health_check": {"target": "192.0.2.1"}},
         {"health_check": {"target": {"saved": "10.100.0.9"}}},
