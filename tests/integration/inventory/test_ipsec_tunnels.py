@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.release import __version__ as core_version
 
 from tests.harness.playbook import VENV, Playbooks, core_bin
 from tests.harness.runner import PROJECT
@@ -22,6 +23,8 @@ from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
 PLUGIN = {"plugin": "magicwan.cloudflare.ipsec_tunnels"}
+# Before 2.19, ansible-core breaks a warning into lines of 79 characters.
+CORE_WRAPS = tuple(map(int, core_version.split(".")[:2])) < (2, 19)
 
 
 @dataclass
@@ -45,7 +48,8 @@ class Listing:
         """The one line that says what is wrong, of a run in which a source that does not parse is an error."""
         assert self.rc != 0, self.stdout
         assert "Traceback" not in self.stderr
-        (message,) = {x.partition("ipsec_tunnels: ")[2] for x in self.stderr.splitlines() if "ipsec_tunnels: " in x}
+        lines = [" ".join(x.split()) for x in self.stderr.split("\n[")] if CORE_WRAPS else self.stderr.splitlines()
+        (message,) = {x.partition("ipsec_tunnels: ")[2] for x in lines if "ipsec_tunnels: " in x}
         return message
 
 
@@ -116,7 +120,7 @@ def test_each_customer_endpoint_is_a_host_that_knows_its_tunnels(inventory: List
 def test_tunnels_of_no_device_are_named_in_a_warning(inventory: Lister) -> None:
     lonely = [x["name"] for x in inventory.simulator.state()["tunnels"] if not x.get("customer_endpoint")]
     warning = inventory.run().stderr
-    assert lonely and all(name in warning for name in lonely)
+    assert lonely and all(name in " ".join(warning.split()) for name in lonely)
 
 
 def test_unassigned_fail_makes_that_an_error(inventory: Lister) -> None:
@@ -155,7 +159,7 @@ def test_compose_groups_and_keyed_groups_see_the_tunnels(inventory: Lister) -> N
         keyed_groups=[{"key": "ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique", "prefix": "via"}],
     )
     host, variables = next(iter(listing.hosts.items()))
-    assert variables["tunnel_count"] == 2
+    assert int(variables["tunnel_count"]) == 2  # a text before ansible-core 2.19
     assert host in listing.group("redundant")
     assert host in listing.group("via_203_0_113_1")
 

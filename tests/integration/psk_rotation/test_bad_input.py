@@ -110,7 +110,7 @@ def test_a_wrong_token(stage: Stage) -> None:
         ("psk_rotation_max_age", "-1d", ["'-1d'"]),
         ("psk_rotation_wave_size", 0, ["1 to 1000"]),
         ("psk_rotation_wave_size", 1001, ["1 to 1000"]),
-        ("psk_rotation_wave_size", "many", ["many"]),
+        ("psk_rotation_wave_size", "many", ["psk_rotation_wave_size", "int"]),
         ("psk_rotation_canary", -1, ["-1"]),
         ("psk_rotation_max_failures", "lots", ["'lots'", "10%"]),
         ("psk_rotation_max_failures", "101%", ["'101%'"]),
