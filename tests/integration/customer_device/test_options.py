@@ -60,11 +60,15 @@ class {kind}({kind}Base):
 SWANCTL = """\
 #!/bin/sh
 echo "$SWANCTL_DIR $*" >> "$0.calls"
-[ "$1" = --load-all ] || exit 0
 for file in "$SWANCTL_DIR"/conf.d/*.conf; do
-    case $file in *.key.conf) ;; *) echo "loaded connection '$(basename "$file" .conf)'" ;; esac
+    case $1,$file in
+    --load-creds,*.key.conf) echo "loaded ike secret 'ike-$(basename "$file" .key.conf)'" ;;
+    --load-all,*.key.conf) ;;
+    --load-all,*) echo "loaded connection '$(basename "$file" .conf)'" ;;
+    esac
 done
 """
+LOCAL = {"all": {"hosts": {"d1": {"ansible_connection": "local"}}}}
 Run = Callable[..., Result]
 
 
@@ -117,13 +121,14 @@ def test_only_a_laboratory_that_asks_for_it_sees_psks(make_playbooks: Callable[.
     assert find_secrets(playbooks.outputs(), [PSK])
 
 
-def test_strongswan_is_configured_in_the_folders_and_over_the_socket_that_are_given(run: Run, tmp_path: Path) -> None:
-    swanctl, configuration, settings = tmp_path / "swanctl", tmp_path / "etc", tmp_path / "settings"
+def strongswan(folder: Path) -> dict[str, Any]:
+    """Variables for a swanctl that writes down how it was called, in folders of its own."""
+    swanctl, configuration, settings = folder / "swanctl", folder / "etc", folder / "settings"
     swanctl.write_text(SWANCTL, encoding="ascii")
     swanctl.chmod(0o700)
     (configuration / "conf.d").mkdir(parents=True)
     settings.mkdir()
-    variables = {
+    return {
         "customer_device_platform": "strongswan",
         "customer_device_tunnels": [result()],
         "customer_device_reauthenticate": "never",
@@ -133,13 +138,32 @@ def test_strongswan_is_configured_in_the_folders_and_over_the_socket_that_are_gi
         "customer_device_strongswan_uri": "unix:///run/second.vici",
         "customer_device_strongswan_interface": "none",
     }
-    run(play("main", **variables), inventory={"all": {"hosts": {"s1": {"ansible_connection": "local"}}}}).ok()
-    (key,) = (configuration / "conf.d").glob("*.key.conf")
+
+
+def calls(folder: Path) -> list[str]:
+    """How swanctl was called, each with its folder first."""
+    return (folder / "swanctl.calls").read_text(encoding="utf-8").splitlines()
+
+
+def test_strongswan_is_configured_in_the_folders_and_over_the_socket_that_are_given(run: Run, tmp_path: Path) -> None:
+    run(play("main", **strongswan(tmp_path)), inventory=LOCAL).ok()
+    (key,) = (tmp_path / "etc" / "conf.d").glob("*.key.conf")
     assert PSK in key.read_text(encoding="utf-8")
-    assert (settings / "magicwan.conf").exists()
-    calls = Path(f"{swanctl}.calls").read_text(encoding="utf-8").splitlines()
-    assert {line.split()[0] for line in calls} == {str(configuration)}
-    assert all(line.endswith("--uri unix:///run/second.vici") for line in calls)
+    assert (tmp_path / "settings" / "magicwan.conf").exists()
+    assert {line.split()[0] for line in calls(tmp_path)} == {str(tmp_path / "etc")}
+    assert all(line.endswith("--uri unix:///run/second.vici") for line in calls(tmp_path))
+
+
+def test_strongswan_gets_a_psk_that_is_not_to_be_proven(run: Run, tmp_path: Path) -> None:
+    outcome = run(play(**strongswan(tmp_path)), inventory=LOCAL).ok()
+    assert any("--load-creds" in line for line in calls(tmp_path))
+    assert results(outcome)[0]["status"] == "unchanged"
+
+
+def test_a_strongswan_that_does_not_load_the_psk_fails_the_host(run: Run, tmp_path: Path) -> None:
+    variables = strongswan(tmp_path)
+    (tmp_path / "swanctl").write_text("#!/bin/sh\n", encoding="ascii")
+    run(play(**variables), inventory=LOCAL).failed()
 
 
 @pytest.mark.parametrize("save", [True, False])
@@ -187,5 +211,5 @@ def recorded(run: Run, folder: Path, **variables: Any) -> list[dict[str, Any]]:
     record = folder / "record"
     environment = {"ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{folder}", "RECORD": str(record)}
     wanted = {"customer_device_tunnels": [result()], "customer_device_reauthenticate": "never", **variables}
-    run(play(**wanted), inventory={"all": {"hosts": {"d1": {"ansible_connection": "local"}}}}, env=environment).ok()
+    run(play(**wanted), inventory=LOCAL, env=environment).ok()
     return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
