@@ -17,20 +17,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "magicwan.cloudflare"
 KINDS = ("modules", "action", "filter", "lookup", "inventory", "test")
-# Options of customer_device whose effect can be seen on a device only, or in tasks that no test drives so far.
-NOT_YET = frozenset(
-    {
-        "customer_device_cisco_iosxe_save",
-        "customer_device_panos_provider",
-        "customer_device_partial_failure",
-        "customer_device_reauthenticate",
-        "customer_device_secure_logging",
-        "customer_device_strongswan_directory",
-        "customer_device_strongswan_settings_directory",
-        "customer_device_strongswan_uri",
-        "customer_device_vyos_save",
-    }
-)
 PREPARED = ("simulator", "harness", "__pycache__")
 
 
@@ -149,9 +135,7 @@ def test_every_option_of_a_module_is_set_in_a_test(text: str, name: str, option:
 
 @pytest.mark.parametrize(("role", "option"), options_of_roles())
 def test_every_option_of_a_role_is_set_in_a_test(text: str, role: str, option: str) -> None:
-    if option in NOT_YET:
-        assert not sets(text, option), f"take {option} out of NOT_YET"
-    elif not sets(text, option):
+    if not sets(text, option):
         pytest.fail(f"no test sets {option} of the role {COLLECTION}.{role}")
 
 
