@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.harness.playbook import Result
 
 from .conftest import PSK, play, result
@@ -119,9 +121,10 @@ def test_a_changed_configuration_is_saved_when_the_user_says_so(run: Run) -> Non
         assert SAVES in router.commands
 
 
-def test_a_changed_configuration_is_not_saved_when_the_user_says_so(run: Run) -> None:
+@pytest.mark.parametrize("save", [False, "false"])
+def test_a_changed_configuration_is_not_saved_when_the_user_says_so(run: Run, save: bool | str) -> None:
     with Router(peer_psks={ENDPOINT: PSK}) as router:
-        hosts = inventory(router, customer_device_cisco_iosxe_save=False)
+        hosts = inventory(router, customer_device_cisco_iosxe_save=save)
         run(play("main", customer_device_tunnels=[result()]), inventory=hosts).ok()
         assert router.psk_of(ENDPOINT) == PSK
         assert SAVES not in router.commands
@@ -159,8 +162,9 @@ def test_with_partial_failure_no_good_tunnel_fails_the_host(run: Run) -> None:
         run(play("main", customer_device_tunnels=[result(), OTHER]), inventory=hosts).failed()
 
 
-def test_without_partial_failure_one_bad_tunnel_fails_the_host(run: Run) -> None:
+@pytest.mark.parametrize("partial", [False, "false"])
+def test_without_partial_failure_one_bad_tunnel_fails_the_host(run: Run, partial: bool | str) -> None:
     with Router(peer_psks={ENDPOINT: PSK, OTHER_ENDPOINT: "another"}) as router:
-        hosts = inventory(router, customer_device_partial_failure=False)
+        hosts = inventory(router, customer_device_partial_failure=partial)
         outcome = run(play("main", customer_device_tunnels=[result(), OTHER]), inventory=hosts).failed()
     assert "r1: branch-1-b: timeout: no new IKE_AUTH within 6 s" in outcome.output
