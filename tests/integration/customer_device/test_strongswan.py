@@ -93,6 +93,27 @@ def test_always_has_an_unchanged_psk_authenticate_anew(run: Run, device: StrongS
     assert "--rekey" in device.asked()
 
 
+@pytest.mark.parametrize(("entry", "loads"), [("psk", "--load-creds"), ("main", "--load-all")])
+def test_never_gives_the_daemon_the_psk_and_leaves_the_tunnel_as_it_is(
+    run: Run, device: StrongSwan, entry: str, loads: str
+) -> None:
+    outcome = bring(run, device, entry, customer_device_reauthenticate="never")
+    assert status(outcome) == "unchanged"
+    assert PSK in (device.directory / "conf.d" / "cf-fedcba98.key.conf").read_text(encoding="utf-8")
+    assert loads in device.asked()
+    assert not {"--rekey", "--initiate", "--terminate"} & device.asked()
+
+
+@pytest.mark.parametrize(("entry", "reauthenticate"), [("psk", "never"), ("main", "auto")])
+def test_a_daemon_that_loads_nothing_fails_the_host(
+    run: Run, device: StrongSwan, entry: str, reauthenticate: str
+) -> None:
+    device.command.write_text("#!/bin/sh\n", encoding="utf-8")
+    variables = {**variables_of(device), "customer_device_reauthenticate": reauthenticate}
+    outcome = run(play(entry, **variables), inventory=LOCAL).failed()
+    assert outcome.tasks[-1]["task"].endswith("Say why the device refused")
+
+
 def test_secure_logging_hides_the_psk(run: Run, device: StrongSwan, core: str | None) -> None:
     assert PSK not in bring(run, device, "main", core, customer_device_secure_logging=True).output
 
