@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,40 @@ ROTATE = """
           - found.tunnels | map(attribute='state') | unique | list == ['idle']
           - found.tunnels | map(attribute='generation') | unique | list == [1]
           - "'psk' not in found.tunnels[0]"
+"""
+
+UNSENT = """
+- hosts: localhost
+  gather_facts: false
+  module_defaults:
+    magicwan.cloudflare.psk_escrow:
+      escrow: "{{ escrow }}"
+      lease: 4000
+  tasks:
+    - name: Prepare
+      magicwan.cloudflare.psk_escrow:
+        operation: prepare
+        tunnels: "{{ tunnels }}"
+      register: prepared
+    - name: Read while they are held
+      magicwan.cloudflare.psk_escrow:
+        operation: read
+      register: held
+    - name: Tell until when
+      ansible.builtin.debug:
+        msg: "{{ held.tunnels | map(attribute='lease_until') }}"
+    - name: Record
+      magicwan.cloudflare.psk_escrow:
+        operation: record
+        tunnels: "{{ prepared.tunnels }}"
+        failure: nobody knows what became of the request
+    - name: Read what was recorded
+      magicwan.cloudflare.psk_escrow:
+        operation: read
+      register: recorded
+    - name: Tell states and reasons
+      ansible.builtin.debug:
+        msg: "{{ recorded.tunnels | map(attribute='state') | zip(recorded.tunnels | map(attribute='reason')) }}"
 """
 
 LOOK_UP = """
@@ -121,6 +156,26 @@ def test_a_rotation_and_its_psks(
         failed = look_up(playbooks, target, escrow, which, *terms, core=core).failed()
         # Cores before 2.19 show nothing of a task with no_log.
         assert message in failed.output or "censored" in failed.output
+
+
+@pytest.fixture
+def unsent(playbooks: Playbooks, simulator: Simulator, tmp_path: Path) -> Result:
+    """A rotation that never learns what the API has done."""
+    escrow = {"backend": "file", "path": str(tmp_path / "psks.yml")}
+    return playbooks.run(UNSENT, extra_vars={"escrow": escrow, "tunnels": entries(simulator)}).ok()
+
+
+@pytest.mark.fleet(tunnels=2)
+def test_a_prepared_tunnel_is_held_for_the_time_of_the_lease(unsent: Result) -> None:
+    left = [end - time.time() for end in unsent.result("Tell until when")["msg"]]
+    assert len(left) == 2
+    assert all(3000 < seconds <= 4000 for seconds in left)
+
+
+@pytest.mark.fleet(tunnels=2)
+def test_tunnels_without_a_result_are_in_doubt_for_the_reason_given(unsent: Result) -> None:
+    told = unsent.result("Tell states and reasons")["msg"]
+    assert told == [["in_doubt", "nobody knows what became of the request"]] * 2
 
 
 @pytest.mark.fleet(tunnels=2)

@@ -13,6 +13,7 @@ from tests.harness.simulator import ACCOUNT
 from tests.integration.modules.conftest import Task, Tell, Told, may_fail, task
 
 FIRST, SECOND = "FirstKeyOfTheUser0123456789", "SecondKeyOfTheUser0123456789"
+STRANGE = 'A "key" that some device mangles'
 WANTED: dict[str, Any] = {
     "name": "A new tunnel",
     "description": "made by a test",
@@ -25,8 +26,8 @@ WANTED: dict[str, Any] = {
         "customer_asn": 64999,
         "extra_prefixes": ["10.9.0.0/24"],
         "md5_key": "no secret",
-        "import_filter_id": "0" * 32,
-        "export_filter_id": "1" * 32,
+        "import_filter_id": "filter-of-what-comes-in",
+        "export_filter_id": "filter-of-what-goes-out",
     },
     "custom_remote_identities": {"fqdn_id": f"new.{ACCOUNT}.custom.ipsec.cloudflare.com"},
     "health_check": {"enabled": True, "rate": "low", "type": "request", "direction": "unidirectional"},
@@ -244,8 +245,33 @@ def refused(tell: Tell) -> Told:
             may_fail(tunnel("check create", True, **clash)),
             may_fail(tunnel("create", **clash)),
             may_fail(tunnel("check rename", True, id=tunnels[0]["id"], name=tunnels[1]["name"])),
+            may_fail(tunnel("return routing", True, **WANTED, automatic_return_routing=True)),
         ],
     )
+
+
+def test_return_routing_is_asked_for_and_refused_to_an_account_without_it(refused: Told) -> None:
+    assert refused.of("return routing")["failure"]["pointer"] == "/automatic_return_routing"
+
+
+@pytest.fixture(scope="module")
+def strange(tell: Tell) -> Told:
+    """A PSK that some device mangles, with either set of characters."""
+    return tell(
+        [
+            may_fail(tunnel("safe", **WANTED, psk=STRANGE, psk_charset="safe")),
+            tunnel("any", **WANTED, psk=STRANGE, psk_charset="any"),
+        ],
+        secrets=[STRANGE],
+    )
+
+
+def test_a_psk_that_some_device_mangles_is_refused(strange: Told) -> None:
+    assert "the PSK holds characters that some devices mangle" in strange.of("safe")["msg"]
+
+
+def test_any_psk_is_accepted_when_the_user_says_so(strange: Told) -> None:
+    assert [x["psk"] for i, x in strange.after.items() if i not in strange.before] == [STRANGE]
 
 
 @pytest.mark.parametrize("name", ["check create", "create"])
@@ -261,5 +287,5 @@ def test_a_refusal_of_the_check_run_names_the_field_of_an_update(refused: Told) 
 
 
 def test_a_refusal_changes_nothing(refused: Told) -> None:
-    assert refused.asked == ["create?", "create", "update?"]
+    assert refused.asked == ["create?", "create", "update?", "create?"]
     assert refused.writes == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.harness.playbook import Playbooks
-from tests.harness.simulator import Simulator
+from tests.harness.simulator import ACCOUNT, Simulator
 from tests.integration.modules.conftest import Task, Tell, Told, may_fail, task
 
 FIRST, SECOND = "FirstKeyOfTheUser0123456789", "SecondKeyOfTheUser0123456789"
@@ -23,8 +23,17 @@ ONE: dict[str, Any] = {
     "cloudflare_endpoint": "203.0.113.1",
     "customer_endpoint": "198.51.100.7",
     "interface_address": "10.200.0.8/31",
-    "bgp": {"customer_asn": 64999, "extra_prefixes": ["10.9.0.0/24"]},
-    "health_check": {"rate": "low", "type": "request"},
+    "interface_address6": "2606:54c1:7:0:a9fe:12d2:f:0/127",
+    "replay_protection": True,
+    "bgp": {
+        "customer_asn": 64999,
+        "extra_prefixes": ["10.9.0.0/24"],
+        "md5_key": "no secret",
+        "import_filter_id": "filter-of-what-comes-in",
+        "export_filter_id": "filter-of-what-goes-out",
+    },
+    "custom_remote_identities": {"fqdn_id": f"madrid.{ACCOUNT}.custom.ipsec.cloudflare.com"},
+    "health_check": {"enabled": True, "rate": "low", "type": "request", "direction": "unidirectional"},
 }
 OTHER: dict[str, Any] = {
     "name": "Madrid 2",
@@ -108,6 +117,11 @@ def test_the_created_tunnels_are_as_wanted(life: Told) -> None:
             assert {k: made[key][k] for k in value} == value
         else:
             assert made[key] == value
+
+
+def test_return_routing_is_asked_for_and_refused_to_an_account_without_it(tell: Tell) -> None:
+    told = tell([may_fail(fleet("return routing", [{**OTHER, "automatic_return_routing": True}]))])
+    assert told.of("return routing")["ipsec_tunnels"][0]["failure"]["pointer"] == "/automatic_return_routing"
 
 
 def test_only_the_tunnel_that_differs_is_updated(life: Told) -> None:
