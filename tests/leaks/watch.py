@@ -16,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 INTERVAL = 0.01
-MOUNTS = """
+# Logged before anything else, so that a log without it was not listened to.
+PROOF = b"this log is listened to"
+MOUNTS = f"""
 for device in null zero full random urandom tty; do
     : > "$0/$device" && mount --bind "/dev/$device" "$0/$device" || exit 97
 done
@@ -25,6 +27,7 @@ for folder in shm pts; do
 done
 ln -sf pts/ptmx "$0/ptmx" && ln -sfn /proc/self/fd "$0/fd" || exit 97
 mount --rbind "$0" /dev || exit 97
+logger "{PROOF.decode()}" || exit 97
 exec "$@"
 """
 
@@ -113,8 +116,8 @@ class SystemLog:
 
 def can_have_a_log(folder: Path) -> str:
     """Empty, or why there can be no private /dev/log."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        return "a private /dev/log needs root and unshare"
+    if os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("logger")):
+        return "a private /dev/log needs root, unshare and logger"
     with SystemLog(folder) as log:
         tried = subprocess.run(log.command(["true"]), capture_output=True, text=True, check=False)
     shutil.rmtree(folder, ignore_errors=True)
