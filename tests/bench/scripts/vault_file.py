@@ -48,6 +48,8 @@ def record(name: str, psk: str, applied: Mapping[str, Any], run: str) -> dict[st
             "applied_on": applied_on,
             "made_on": applied_on,
             "rotation_id": run,
+            "wave": 1,
+            "exposure_seconds": None,
             "confirmed": False,
             "confirmed_on": None,
         },
