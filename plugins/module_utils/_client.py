@@ -258,8 +258,16 @@ class Client:
         if not validate_only:
             _must_be_done(result, "deleted", doing)
 
-    def set_psks(self, psks: Mapping[str, str], *, validate_only: bool = False) -> PskAnswer:
+    def set_psks(
+        self,
+        psks: Mapping[str, str],
+        *,
+        validate_only: bool = False,
+        before_each: t.Callable[[], None] | None = None,
+    ) -> PskAnswer:
         """Sets the PSKs of several tunnels in one call; ``psks`` maps tunnel ids to keys."""
+        if before_each is not None:
+            before_each()
         self._secrets.update(psks.values())
         doing = f"{'validating' if validate_only else 'setting'} {len(psks)} PSKs"
         body = {"psks": [{"id": tunnel_id, "psk": psk} for tunnel_id, psk in psks.items()]}

@@ -212,32 +212,54 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
     return entries
 
 
+# What became of a PSK that was to be set. Unsent: its request never left.
+APPLIED, UNAPPLIED, IN_DOUBT, PLANNED, UNSENT = "applied", "unapplied", "in_doubt", "planned", "unsent"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one PSK after a POST /psk.
+
+    ``repeated``: an earlier request with it may be carried out late, so that ``applied_on`` is the earliest time only.
+    """
+
+    status: str
+    reason: str | None = None
+    applied_on: str | None = None
+    ipsec_id: str | None = None
+    repeated: bool = False
+
+    def outcome(self) -> Entry:
+        """The fields of a module's result."""
+        status = UNAPPLIED if self.status == UNSENT else self.status
+        return outcome(status, self.reason, applied_on=self.applied_on, ipsec_id=self.ipsec_id)
+
+
 def classify(
-    entry: Mapping[str, t.Any],
+    tunnel_id: str,
+    psk: str,
     applied: Mapping[str, Mapping[str, t.Any]],
     unapplied: Mapping[str, str | None],
     *,
     repeated: bool,
-) -> Entry:
-    """What an answer of POST /psk says of one entry: ``{status, applied_on, ipsec_id, reason}``.
+) -> Answer:
+    """What Cloudflare's own answer to POST /psk says of one PSK.
 
     ``repeated``: an earlier attempt of the call may have been carried out, so a refusal proves nothing.
     """
-    tunnel_id, psk = entry["id"], entry["psk"]
     if tunnel_id in applied:
         done = applied[tunnel_id]
         applied_on = generated_on(done)
         if done.get("psk") not in (None, psk):
-            return outcome("in_doubt", "the API confirms another PSK than the one that was sent", applied_on=applied_on)
-        if applied_on is None:
-            return outcome("applied", "the API does not say when", ipsec_id=done.get("ipsec_id"))
-        return outcome("applied", None, applied_on=applied_on, ipsec_id=done.get("ipsec_id"))
+            return Answer(IN_DOUBT, "the API confirms another PSK than the one that was sent", applied_on)
+        reason = None if applied_on else "the API does not say when"
+        return Answer(APPLIED, reason, applied_on, done.get("ipsec_id"), repeated)
     if tunnel_id in unapplied:
         reason = redact(unapplied[tunnel_id] or "no reason given", [psk])
         if repeated:
-            return outcome("in_doubt", f"refused ({reason}), but an earlier attempt may have been carried out")
-        return outcome("unapplied", reason)
-    return outcome("in_doubt", "the answer does not mention this tunnel")
+            return Answer(IN_DOUBT, f"refused ({reason}), but an earlier attempt may have been carried out")
+        return Answer(UNAPPLIED, reason)
+    return Answer(IN_DOUBT, "the answer does not mention this tunnel")
 
 
 def outcome(status: str, reason: str | None, *, applied_on: str | None = None, ipsec_id: str | None = None) -> Entry:

@@ -33,13 +33,13 @@ Data = dict[str, t.Any]
 class Refused(Exception):
     """The transition is not allowed; the text says why and holds no secret.
 
-    ``unresolved``: the tunnel is left in a state in which Cloudflare and its device may have different keys.
+    ``excused``: a run that is seen to live does what is to be done, so that the tunnel needs nobody's attention.
     """
 
-    def __init__(self, reason: str, *, status: str = "skipped", unresolved: bool = False) -> None:
+    def __init__(self, reason: str, *, status: str = "skipped", excused: bool = False) -> None:
         super().__init__(reason)
         self.status = status
-        self.unresolved = unresolved
+        self.excused = excused
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,11 @@ class Record:
         return self.state in UNRESOLVED
 
     @property
+    def begins(self) -> bool:
+        """Whether its PSK was never sent."""
+        return self.state == PREPARED and self.pending is not None and self.pending.attempt == 1
+
+    @property
     def rotation_id(self) -> str | None:
         """The rotation that is under way, or else the one that has set the current PSK."""
         if self.pending:
@@ -190,6 +195,8 @@ class Record:
             return self.pending.psk
         if self.state == STUCK or not self.current or self.current.superseded:
             return None
+        if self.state == IN_DOUBT and self.pending and self.pending.psk != self.current.psk:
+            return None
         return self.current.psk
 
     def keys(self) -> set[str]:
@@ -211,6 +218,10 @@ class Record:
         believed = claim.now < lease.until <= claim.now + LONGEST_LEASE
         return lease.owner if believed else None
 
+    def same_content(self, other: Record) -> bool:
+        """Whether two records say the same, whatever revision a store gave them."""
+        return replace(self, revision=0) == replace(other, revision=0)
+
     def is_held_by(self, claim: Claim) -> bool:
         """Whether the lease is this run's, expired or not: nobody else has taken the tunnel since."""
         return self.lease is not None and self.lease.owner == claim.owner
@@ -218,6 +229,7 @@ class Record:
     def shown(self) -> Data:
         """The record without its secrets."""
         current, pending, lease, rollback = self.current, self.pending, self.lease, self.rollback
+        expected = self.expected()
         return {
             "name": self.name,
             "ipsec_id": self.ipsec_id,
@@ -235,6 +247,8 @@ class Record:
             "pending_applied_on": pending.applied_on if pending else None,
             "rollback_applied": bool(rollback and rollback.applied),
             "rollback_applied_on": rollback.applied_on if rollback else None,
+            "expected_on": expected.on if expected else None,
+            "expected_at_least": bool(expected and expected.at_least),
             "rotation_id": self.rotation_id,
             "wave": pending.wave if pending else current.wave if current else None,
             "exposure_seconds": None if pending or not current else current.exposure_seconds,

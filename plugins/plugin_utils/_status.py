@@ -26,7 +26,7 @@ class Meaning:
 
     ``harmless``: it needs nobody's attention. ``done``: its group's next tunnel may begin. ``changed``: Cloudflare
     holds another PSK than before, or may. ``live``: Cloudflare holds the PSK that the result shows; None if unknown.
-    ``acts``: its device has to act in this wave. ``configure``: a later job has to bring the escrow's PSK to the device.
+    ``acts``: its device has to act in this wave. ``configure``: the device of a later job needs the escrow's PSK.
     """
 
     text: str
@@ -68,7 +68,7 @@ TABLE: dict[str, Meaning] = {
     ),
     UNCHANGED: Meaning("nothing is to be done", harmless=True, live=True),
     UNKNOWN: Meaning("its PSK is not in the escrow, and was left alone as the user said", harmless=True, live=None),
-    SKIPPED: Meaning("another run works on it, or a tunnel of its group must be finished first", harmless=True),
+    SKIPPED: Meaning("another run works on it, or a tunnel of its group must be finished first"),
     DUE: Meaning("a report: a run would rotate it", harmless=True, live=True),
     RESUME: Meaning("a report: a run would finish what an earlier one has begun", live=None),
     PREPARED: Meaning("the next PSK is in the escrow, and was not sent"),
@@ -80,7 +80,9 @@ TABLE: dict[str, Meaning] = {
     ROLLING_BACK: Meaning(
         "Cloudflare has the previous PSK again, the device not yet", changed=True, live=True, acts=True, configure=True
     ),
-    ROLLED_BACK: Meaning("Cloudflare and the device have the previous PSK again", changed=True, live=True, configure=True),
+    ROLLED_BACK: Meaning(
+        "Cloudflare and the device have the previous PSK again", changed=True, live=True, configure=True
+    ),
     ROLLBACK_FAILED: Meaning(
         "the previous PSK could not be set at Cloudflare again", changed=True, live=None, configure=True
     ),

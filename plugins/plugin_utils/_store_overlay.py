@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
-"""A store whose writes stay in memory: for check runs over the real store, and over nothing where there is no escrow."""
+"""A store whose writes stay in memory: over the real store for check runs, over nothing where there is no escrow."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import 
     Stored,
     Written,
 )
+
 
 class OverlayStore:
     """Reads through to ``base``, if there is one, and keeps every write to itself.
@@ -43,6 +44,12 @@ class OverlayStore:
                 else:
                     found[tunnel_id] = written
         return found
+
+    def ids(self) -> list[str]:
+        """The tunnels of which there would be a record."""
+        found = dict.fromkeys(self._base.ids() if self._base else ())
+        found.update(dict.fromkeys(self._written))
+        return [i for i in found if self._written.get(i, True) is not None]
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Keeps the records whose version is still the one they were loaded with."""
