@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace, later_time, same_time
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import is_later
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -27,7 +28,6 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions i
     Moved,
     again,
     first_pending,
-    is_later,
     note,
 )
 

@@ -13,10 +13,11 @@ import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of, parse_limit
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 
@@ -207,16 +208,6 @@ def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
     return [x for x in tunnels if x["name"] in ("all", "*")]
 
 
-def parse_limit(limit: t.Any, of: int) -> int:
-    """How many failures ``limit`` allows: ``3``, or ``10%`` of ``of`` tunnels, rounded up. Raises InputError."""
-    text = str(limit).strip()
-    percent = text.endswith("%")
-    number = text[:-1] if percent else text
-    if not number.isdigit() or (percent and int(number) > 100):
-        raise InputError(f"psk_rotation_max_failures must be a number or a percentage such as 10%, not {limit!r}")
-    return -(-of * int(number) // 100) if percent else int(number)
-
-
 def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:
     """What is to be done with one tunnel, and why: ``due``, ``resume``, ``unchanged``, ``waiting`` or ``stuck``."""
     late = False
@@ -299,29 +290,6 @@ def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[
 
 def _capacity(index: int, size: int, canary: int) -> int:
     return min(canary, size) if index == 0 and canary else size
-
-
-def owners_of(tunnels: Sequence[Tunnel], claims: Mapping[str, t.Any]) -> dict[str, str]:
-    """The host of each claimed tunnel. Raises InputError for an unknown tunnel, or one that two hosts claim."""
-    owners: dict[str, str] = {}
-    for host, patterns in claims.items():
-        try:
-            chosen = _tunnel.select(tunnels, [patterns] if isinstance(patterns, str) else patterns or [])
-        except InputError as exc:
-            raise InputError(f"psk_rotation_tunnels of {host}: {exc}") from None
-        for tunnel in chosen:
-            if tunnel["id"] in owners:
-                raise InputError(
-                    f"psk_rotation_tunnels: both {owners[tunnel['id']]} and {host} name the tunnel {tunnel['name']!r};"
-                    " a tunnel ends at one device"
-                )
-            owners[tunnel["id"]] = host
-    if not owners:
-        raise InputError(
-            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates,"
-            " or all on localhost"
-        )
-    return owners
 
 
 def going(

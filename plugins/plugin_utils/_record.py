@@ -226,37 +226,6 @@ class Record:
         """Whether the lease is this run's, expired or not: nobody else has taken the tunnel since."""
         return self.lease is not None and self.lease.owner == claim.owner
 
-    def shown(self) -> Data:
-        """The record without its secrets."""
-        current, pending, lease, rollback = self.current, self.pending, self.lease, self.rollback
-        expected = self.expected()
-        return {
-            "name": self.name,
-            "ipsec_id": self.ipsec_id,
-            "host": self.host,
-            "group": self.group,
-            "state": self.state,
-            "generation": self.generation,
-            "gone": self.gone,
-            "has_current": current is not None,
-            "has_previous": self.previous is not None,
-            "applied_on": current.applied_on if current else None,
-            "made_on": self.made_on,
-            "confirmed": current.confirmed if current else None,
-            "confirmed_on": current.confirmed_on if current else None,
-            "pending_applied_on": pending.applied_on if pending else None,
-            "rollback_applied": bool(rollback and rollback.applied),
-            "rollback_applied_on": rollback.applied_on if rollback else None,
-            "expected_on": expected.on if expected else None,
-            "expected_at_least": bool(expected and expected.at_least),
-            "rotation_id": self.rotation_id,
-            "wave": pending.wave if pending else current.wave if current else None,
-            "exposure_seconds": None if pending or not current else current.exposure_seconds,
-            "lease_owner": lease.owner if lease else None,
-            "lease_until": lease.until if lease else None,
-            "reason": self.reason,
-        }
-
     # -- as stored --------------------------------------------------------------------------------------------------
 
     @classmethod

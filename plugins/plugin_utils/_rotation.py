@@ -24,6 +24,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk, mark_as_secret
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results, _status, _transitions, _upkeep
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import Verdict, verdicts
@@ -79,7 +80,7 @@ class Rotation:
         Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it.
         """
         tunnels = self.client.list_tunnels()
-        owners = _plan.owners_of(tunnels, claims)
+        owners = owners_of(tunnels, claims)
         escrow = self._escrow(rotation_id, tunnels)
         records = escrow.open(_plan.scope(tunnels, owners, options))
         plan = _plan.plan(tunnels, records, claims, options)

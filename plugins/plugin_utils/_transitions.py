@@ -23,17 +23,21 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     LATE,
-    LATE_REQUEST,
     NANO,
     NEWER,
     Trace,
     compare,
     format_time,
-    later_time,
-    parse_time,
     same_time,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
+    discard,
+    forget_old,
+    keep,
+    made_on,
+    may_be_disturbed,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -51,8 +55,6 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 )
 
 HISTORY_LENGTH = 20
-DISCARDED_LENGTH = 10
-KEPT_SECONDS = 7 * 86400
 
 # The status of a tunnel of which nothing more is known than its record's state.
 OF_STATE = {
@@ -147,7 +149,7 @@ def applied(
         return Moved(note(record, "applied", claim), _status.ROLLING_BACK)
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
-    at_least = repeated or record.pending.attempt > 1 or _may_be_disturbed(record, claim)
+    at_least = repeated or record.pending.attempt > 1 or may_be_disturbed(record, claim)
     pending = replace(record.pending, applied_on=applied_on, at_least=at_least)
     return Moved(note(record.of_state(APPLIED, pending=pending, reason=None), "applied", claim), _status.APPLIED)
 
@@ -166,7 +168,7 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
     if pending.attempt > 1 and not same_time(pending.reported, pending.baseline):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
-    record = _discard(record, pending, claim).of_state(IDLE, pending=None)
+    record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)
 
 
@@ -188,7 +190,7 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
     record = mine(record, claim)
     if record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
         record = _with_rollback_time(record)
-        record = _discard(record, t.cast(Pending, record.pending), claim)
+        record = discard(record, t.cast(Pending, record.pending), claim)
         record = record.of_state(IDLE, pending=None, rollback=None, lease=None)
         return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     pending = record.pending
@@ -201,7 +203,7 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         psk=pending.psk,
         applied_on=pending.applied_on,
         at_least=pending.at_least,
-        made_on=record.made_on if again else _made_on(pending, now),
+        made_on=record.made_on if again else made_on(pending, now),
         rotation_id=pending.rotation_id,
         wave=pending.wave,
         exposure_seconds=exposure,
@@ -209,16 +211,10 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         confirmed_on=now if seen else None,
     )
     if not again:
-        record = _forget_old(_keep(record, record.previous, claim), current.psk, claim)
+        record = forget_old(keep(record, record.previous, claim), current.psk, claim)
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
     return Moved(note(record, status, claim), status)
-
-
-def _made_on(pending: Pending, now: str) -> str:
-    """When the PSK was new. A time that did not move with it (A12) says nothing of its age, so our own clock serves."""
-    on = pending.applied_on
-    return on if on and is_later(on, pending.baseline) else now
 
 
 def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | None = None) -> Moved:
@@ -273,11 +269,6 @@ def stick(record: Record, seen: str | None, claim: Claim) -> Moved:
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def is_later(one: str | None, other: str | None) -> bool:
-    """Whether one time of the API is clearly later than another; any is later than none."""
-    return one is not None and not same_time(one, other) and later_time(one, other) == one
-
-
 def first_pending(psk: str, trace: Trace, claim: Claim) -> Pending:
     """The PSK of a rotation that begins now."""
     return Pending(psk, claim.rotation_id, wave=claim.wave, baseline=trace.on, reported=trace.on)
@@ -323,39 +314,6 @@ def _with_rollback_time(record: Record) -> Record:
         current=replace(current, applied_on=rollback.applied_on, at_least=rollback.at_least),
         pending=replace(pending, baseline=rollback.applied_on),
     )
-
-
-def _discard(record: Record, pending: Pending, claim: Claim) -> Record:
-    """A PSK that was sent is kept: it may turn out that Cloudflare holds it."""
-    key = Key(pending.psk, applied_on=pending.applied_on, rotation_id=pending.rotation_id, wave=pending.wave)
-    return _keep(record, key, claim)
-
-
-def _keep(record: Record, key: Key | None, claim: Claim) -> Record:
-    if key is None:
-        return record
-    kept = replace(key, discarded_on=format_time(int(claim.now * NANO)))
-    others = tuple(x for x in record.discarded if x.psk != key.psk)
-    return replace(record, discarded=(kept, *others)[:DISCARDED_LENGTH])
-
-
-def _may_be_disturbed(record: Record, claim: Claim) -> bool:
-    """Whether an earlier request, with another PSK, may still be carried out."""
-    times = [x.discarded_on for x in record.discarded]
-    if record.current and record.current.at_least:
-        times.append(record.current.applied_on)
-    known = [x for x in map(parse_time, times) if x is not None]
-    return any(claim.now * NANO - x <= LATE_REQUEST for x in known)
-
-
-def _forget_old(record: Record, confirmed: str, claim: Claim) -> Record:
-    """Drops what was given up long ago, now that another PSK has replaced it."""
-
-    def is_young(key: Key) -> bool:
-        since = parse_time(key.discarded_on)
-        return since is None or claim.now * NANO - since < KEPT_SECONDS * NANO
-
-    return replace(record, discarded=tuple(x for x in record.discarded if x.psk != confirmed and is_young(x)))
 
 
 def note(record: Record, event: str, claim: Claim) -> Record:
