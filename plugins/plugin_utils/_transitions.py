@@ -176,6 +176,7 @@ def in_doubt(record: Record, reason: str | None, claim: Claim) -> Moved:
     """Nobody knows whether the API has set the PSK."""
     record = replace(_held(record, claim), reason=reason, lease=None)
     if record.state == ROLLING_BACK:
+        record = replace(record, rollback=Rollback(at_least=True))
         return Moved(note(record, "rollback in doubt", claim), _status.ROLLBACK_FAILED)
     if record.state not in (PREPARED, IN_DOUBT):
         raise Refused(f"the record is {record.state}, so nothing is in doubt")
