@@ -145,7 +145,7 @@ class Escrow(Mover):
             record, psk = present(record), taken[tunnel_id]
             answer = answers.get(tunnel_id) or _psk.Answer(_psk.IN_DOUBT, failure or "no result")
             if psk is None:
-                moved = Moved(record, _transitions.OF_STATE[record.state])
+                moved = Moved(record, _transitions.status_of(record))
             elif answer.status == _psk.UNSENT:
                 return _transitions.release(record, answer.reason, claim)
             elif answer.status == _psk.UNAPPLIED:

@@ -20,6 +20,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Key, Pending, Record
 
+# Beside those whose request may still be carried out.
 DISCARDED_LENGTH = 10
 KEPT_SECONDS = 7 * 86400
 
@@ -35,8 +36,9 @@ def keep(record: Record, key: Key | None, claim: Claim) -> Record:
     if key is None:
         return record
     kept = replace(key, discarded_on=format_time(int(claim.now * NANO)))
-    others = tuple(x for x in record.discarded if x.psk != key.psk)
-    return replace(record, discarded=(kept, *others)[:DISCARDED_LENGTH])
+    every = (kept, *(x for x in record.discarded if x.psk != key.psk))
+    left = tuple(x for n, x in enumerate(every) if n < DISCARDED_LENGTH or _is_younger(x, LATE_REQUEST, claim))
+    return replace(record, discarded=left)
 
 
 def may_be_disturbed(record: Record, claim: Claim) -> bool:
@@ -50,12 +52,13 @@ def may_be_disturbed(record: Record, claim: Claim) -> bool:
 
 def forget_old(record: Record, confirmed: str, claim: Claim) -> Record:
     """Drops what was given up long ago, now that another PSK has replaced it."""
+    kept = (x for x in record.discarded if x.psk != confirmed and _is_younger(x, KEPT_SECONDS * NANO, claim))
+    return replace(record, discarded=tuple(kept))
 
-    def is_young(key: Key) -> bool:
-        since = parse_time(key.discarded_on)
-        return since is None or claim.now * NANO - since < KEPT_SECONDS * NANO
 
-    return replace(record, discarded=tuple(x for x in record.discarded if x.psk != confirmed and is_young(x)))
+def _is_younger(key: Key, age: int, claim: Claim) -> bool:
+    since = parse_time(key.discarded_on)
+    return since is None or claim.now * NANO - since < age
 
 
 def made_on(pending: Pending, now: str) -> str:

@@ -24,11 +24,11 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Rollback,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import (
-    OF_STATE,
     Moved,
     again,
     first_pending,
     note,
+    status_of,
 )
 
 
@@ -40,7 +40,7 @@ def applied_late(record: Record, psk: str, applied_on: str | None, claim: Claim)
     after = _learned(record, psk, applied_on, claim)
     if after is None:
         raise Refused("another run has taken it over")
-    return Moved(note(after, "applied late", claim), OF_STATE[after.state])
+    return Moved(note(after, "applied late", claim), status_of(after))
 
 
 def _learned(record: Record, psk: str, on: str | None, claim: Claim) -> Record | None:

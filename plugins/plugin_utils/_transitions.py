@@ -25,6 +25,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     LATE,
     NANO,
     NEWER,
+    SAME,
     Trace,
     compare,
     format_time,
@@ -56,8 +57,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 
 HISTORY_LENGTH = 20
 
-# The status of a tunnel of which nothing more is known than its record's state.
-OF_STATE = {
+_OF_STATE = {
     IDLE: _status.UNCHANGED,
     PREPARED: _status.PREPARED,
     IN_DOUBT: _status.IN_DOUBT,
@@ -65,6 +65,13 @@ OF_STATE = {
     ROLLING_BACK: _status.ROLLING_BACK,
     STUCK: _status.STUCK,
 }
+
+
+def status_of(record: Record) -> str:
+    """The status of a tunnel of which nothing more is known than its record."""
+    if record.state == ROLLING_BACK and not (record.rollback and record.rollback.applied):
+        return _status.ROLLBACK_FAILED
+    return _OF_STATE[record.state]
 
 
 class Moved(t.NamedTuple):
@@ -97,7 +104,8 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     """
     record = record or Record()
     _refuse_if_held(record, claim, "works on it")
-    record = replace(record, name=target.name, gone=False, host=target.host, group=target.group, device=target.device)
+    host = target.host or record.host
+    record = replace(record, name=target.name, gone=False, host=host, group=target.group, device=target.device)
     found = compare(record.expected(), target.trace)
     if found == NEWER and not force:
         return stick(record, target.trace.on, claim)
@@ -106,7 +114,7 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     if (found == NEWER or record.state == STUCK) and record.current:
         record = replace(record, current=replace(record.current, superseded=True))
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == APPLIED and found not in (NEWER, LATE):
+    if record.state == APPLIED and found not in (NEWER, LATE) and not target.trace.missing:
         return Moved(note(record, "resumed", claim), _status.APPLIED)
     if record.pending:
         record = _with_rollback_time(record)
@@ -133,7 +141,7 @@ def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
 def renew(record: Record, claim: Claim) -> Moved:
     """Holds the tunnel for longer."""
     record = _held(record, claim)
-    return Moved(replace(record, lease=Lease(claim.owner, claim.until)), OF_STATE[record.state])
+    return Moved(replace(record, lease=Lease(claim.owner, claim.until)), status_of(record))
 
 
 def applied(
@@ -145,7 +153,8 @@ def applied(
     record = replace(record, lease=lease, ipsec_id=ipsec_id or record.ipsec_id)
     if record.state == ROLLING_BACK:
         earlier = record.rollback is not None and record.rollback.at_least
-        record = replace(record, rollback=Rollback(True, applied_on, repeated or earlier))
+        at_least = repeated or earlier or may_be_disturbed(record, claim)
+        record = replace(record, rollback=Rollback(True, applied_on, at_least))
         return Moved(note(record, "applied", claim), _status.ROLLING_BACK)
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
@@ -224,10 +233,12 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
     A rotation that was confirmed already is rolled back by a rotation to its previous PSK.
     """
     record = mine(record, claim)
-    if trace and compare(record.expected(), trace) == NEWER:
+    found = compare(record.expected(), trace) if trace else SAME
+    if trace and found == NEWER:
         raise Refused(f"its PSK was changed on {trace.on} by somebody else")
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
+    undone = found == LATE or bool(trace and trace.missing)
+    if record.state == ROLLING_BACK and record.rollback and record.rollback.applied and not undone:
         return Moved(note(record, "resumed", claim), _status.ROLLING_BACK)
     if record.state == ROLLING_BACK:
         return Moved(note(replace(record, rollback=Rollback(at_least=True)), "resumed", claim), _status.PREPARED)
@@ -248,10 +259,9 @@ def release(record: Record, reason: str | None, claim: Claim) -> Moved:
     """Leaves the record where it is, for another run, or a later step, to go on with."""
     record = mine(record, claim)
     record = replace(record, lease=None, reason=reason or record.reason)
-    live = record.state == APPLIED or (
-        record.state == ROLLING_BACK and bool(record.rollback and record.rollback.applied)
-    )
-    status = _status.WAITING if live and not reason else OF_STATE[record.state]
+    status = status_of(record)
+    if status in (_status.APPLIED, _status.ROLLING_BACK) and not reason:
+        status = _status.WAITING
     return Moved(note(record, "released", claim), status)
 
 
