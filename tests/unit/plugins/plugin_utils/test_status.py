@@ -19,20 +19,8 @@ SOURCES = sorted((ROOT / "plugins").glob("*/*.py"))
 # Statuses of the module ipsec_psk, states of records and kinds of plans have some of the same words.
 OTHER_WORDS = {"_status.py", "_psk.py", "_record.py", "_ipsec_psk.py", "_module.py", "ipsec_psk.py", "_psk_batch.py"}
 NOT_DONE = [
-    "skipped",
-    "refused",
-    "in_doubt",
-    "failed",
-    "stuck",
-    "rolling_back",
-    "rollback_failed",
-    "rolled_back",
-    "unreached",
-    "unhealthy",
-    "stopped",
-    "prepared",
-    "applied",
-    "resume",
+    *("skipped", "refused", "in_doubt", "failed", "stuck", "rolling_back", "rollback_failed", "rolled_back"),
+    *("unreached", "unhealthy", "stopped", "prepared", "applied", "resume"),
 ]
 
 
