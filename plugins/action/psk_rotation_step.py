@@ -32,7 +32,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import check_hooks
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, Options
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import counted, in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
@@ -115,7 +115,7 @@ class ActionModule(ControllerAction):
             group_by=arguments["group_by"],
             confirmation=confirmation,
             max_failures=arguments["max_failures"],
-            failed={host: found.get("failed", 0) for host, found in summaries.items()},
+            failed={host: counted(found, arguments["mode"]) for host, found in summaries.items()},
             sites=self._facts(everybody, "ipsec_tunnels_site"),
             adopt=keeps,
             mode=arguments["mode"],

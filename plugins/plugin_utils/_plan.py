@@ -18,7 +18,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of, parse_limit
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 
 MAX_WAVE_SIZE = 1000
@@ -162,7 +162,7 @@ def plan(
         groups=groups,
         limit=parse_limit(options.max_failures, len(owners)),
         failed_before=sum(options.failed.get(host, 0) for host in earlier),
-        notices=_notices(tunnels, hidden),
+        notices=[*_notices(tunnels, hidden), *_told_groups(groups, tunnels, parts["ready"])],
     )
 
 
@@ -204,6 +204,10 @@ def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
     return found
 
 
+def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
+    return [told(groups, tunnels, [x.id for x in ready])] if ready else []
+
+
 def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
     return [x for x in tunnels if x["name"] in ("all", "*")]
 
@@ -219,17 +223,18 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
-        if _waits(record, options) and found != _psk.NEWER:
+        late = found == _psk.LATE
+        replaced = found == _psk.NEWER or late or trace.missing
+        if _waits(record, options) and not replaced:
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
-        late = found == _psk.LATE
     if options.mode == "rollback":
         mine = record is not None and record.rotation_id == options.rollback_id and record.previous is not None
         if options.rollback_id and mine:
             return _status.DUE, f"the rotation {options.rollback_id} is rolled back"
         return _status.UNCHANGED, "nothing to roll back"
-    if late and options.mode == "rotate" and not options.force:
+    if late and not (options.force and options.mode == "rotate"):
         return _status.RESUME, "its PSK was sent more than once, and Cloudflare has set one since: it is set again"
     if options.mode in ("reconcile", "confirm"):
         return _status.UNCHANGED, "nothing to finish"
@@ -299,6 +304,7 @@ def going(
     hosts: Collection[str],
     failed: int,
     limit: int,
+    mode: str = "rotate",
 ) -> tuple[list[Planned], list[Planned]]:
     """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
 
@@ -312,7 +318,7 @@ def going(
     before = {x.id: x for wave in waves[:index] for x in wave}
     unfinished: dict[str, Planned] = {}
     for tunnel_id, entry in before.items():
-        if statuses.get(tunnel_id) not in _status.DONE:
+        if statuses.get(tunnel_id) not in _status.done_in(mode):
             unfinished[entry.group] = entry
     ready, others = [], []
     for entry in waves[index]:

@@ -188,12 +188,10 @@ def outcomes(
 
 def in_check(result: Result) -> Result:
     """The result as a check run shows it: no PSK was made, and nothing has happened."""
-    status = _status.shown_in_check(result.status)
-    if status == result.status and result.status not in _status.CHANGED:
+    if not result.changed and result.status != _status.FAILED:
         return result
-    return replace(
-        result, status=status, changed=True, psk=None, applied_on=None, confirmed_on=None, exposure_seconds=None
-    )
+    status = _status.PLANNED if result.changed else result.status
+    return replace(result, status=status, psk=None, applied_on=None, confirmed_on=None, exposure_seconds=None)
 
 
 def _ipsec_id(tunnel: Mapping[str, t.Any]) -> str | None:
@@ -226,6 +224,11 @@ def summary(found: Sequence[Result], waves: int, rotation_id: str, mode: str = "
         "exposure_p95_seconds": _percentile(exposures, 95),
         "by_tunnel": {x.id: {key: getattr(x, key) for key in _BY_TUNNEL} for x in found},
     }
+
+
+def counted(told: Mapping[str, t.Any], mode: str = "rotate") -> int:
+    """How many tunnels of a summary psk_rotation_max_failures counts."""
+    return sum(1 for x in told.get("by_tunnel", {}).values() if x["status"] in _status.counted_in(mode))
 
 
 _BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")

@@ -25,8 +25,9 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk, mark_as_secret
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results, _status, _transitions, _upkeep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken, Verified
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import Verdict, verdicts
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Planned
@@ -81,7 +82,8 @@ class Rotation:
         """
         tunnels = self.client.list_tunnels()
         owners = owners_of(tunnels, claims)
-        escrow = self._escrow(rotation_id, tunnels)
+        names = {x["id"]: x["name"] for x in tunnels}
+        escrow = self._escrow(rotation_id, names)
         records = escrow.open(_plan.scope(tunnels, owners, options))
         plan = _plan.plan(tunnels, records, claims, options)
         for line in plan.notices:
@@ -91,7 +93,7 @@ class Rotation:
             state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
         if options.mode != "report":
-            noticed = _upkeep.notice(escrow, {x["id"]: x["name"] for x in tunnels})
+            noticed = _upkeep.notice(escrow, names)
             stuck = escrow.stick({x.id: x.trace.on for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
@@ -104,14 +106,14 @@ class Rotation:
 
     def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
         """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
-        return self._wave(state, index, hosts, self._escrow(state.rotation_id))
+        return self._wave(state, index, hosts, self._escrow_of(state))
 
     def roll_back(self, state: State) -> State:
         """Sets the previous PSKs of what the last wave could not bring about."""
         going = state.to_roll_back
         progress = Progress(f"{state.progress.what}, rolling back", time.time(), [x.id for x in going])
         state = replace(state, operation=ROLL_BACK, to_roll_back=(), progress=progress, token=new_token())
-        escrow = self._escrow(state.rotation_id)
+        escrow = self._escrow_of(state)
         rotations = {x.id: x.rotation_id for x in going}
         taken = escrow.roll_back({x.id: x.reason for x in going}, rotations, {}, {})
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
@@ -122,7 +124,7 @@ class Rotation:
         if self.gate is not None and state.operation != ROLL_BACK:
             found = self._through(self.gate, state, found)
         done, failed = [x for x in found if x.reason is None], [x for x in found if x.reason is not None]
-        escrow = self._escrow(state.rotation_id)
+        escrow = self._escrow_of(state)
         places = {x.tunnel.id: (x.tunnel.name, x.tunnel.host) for x in found}
         if state.confirmation == "manual" and state.operation != CONFIRM:
             moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), _rotations(done))
@@ -143,9 +145,11 @@ class Rotation:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _escrow(self, rotation_id: str, tunnels: Sequence[Mapping[str, t.Any]] = ()) -> Escrow:
-        names = {x["id"]: x["name"] for x in tunnels}
+    def _escrow(self, rotation_id: str, names: Mapping[str, str]) -> Escrow:
         return Escrow(self.store, lambda: self.claim(rotation_id), names)
+
+    def _escrow_of(self, state: State) -> Escrow:
+        return self._escrow(state.rotation_id, {x.id: x.name for x in state.all_results()})
 
     def _carried(self, state: State) -> State:
         """With what the store keeps for the next step, because it writes nothing."""
@@ -171,7 +175,8 @@ class Rotation:
 
     def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
         entries = state.waves[index]
-        ready, others = _plan.going(state.waves, index, state.statuses, hosts, _failed_so_far(state), state.limit)
+        failed = _failed_so_far(state)
+        ready, others = _plan.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
         if self.gate is not None and state.mode != "rollback":
             ready, unhealthy = _healthy(self.gate, state, ready)
             others += unhealthy
@@ -184,10 +189,10 @@ class Rotation:
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
-            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings)
+            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, _judge_back(ready))
         else:
             targets = {x.id: _target(x, state) for x in ready}
-            taken = escrow.take(targets, siblings, _judge(ready, self.force), force=self.force)
+            taken = escrow.take(targets, siblings, _judge(ready), force=self.force)
         skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
 
@@ -268,9 +273,9 @@ class Rotation:
 
 
 def _failed_so_far(state: State) -> int:
-    """How many tunnels have failed in this run; one that waits for another is no failure of its own."""
-    bad = sum(1 for x in state.statuses.values() if x not in _status.HARMLESS and x != _status.SKIPPED)
-    return state.failed_before + bad
+    """How many tunnels have failed in this run, this batch and those before."""
+    counted = _status.counted_in(state.mode)
+    return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
 
 
 def _healthy(gate: HealthGate, state: State, entries: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
@@ -284,14 +289,14 @@ def _target(entry: Planned, state: State) -> Target:
     return Target(
         name=entry.name,
         trace=entry.trace,
-        host=entry.host,
+        host=None if entry.host in LOCAL_HOSTS else entry.host,
         group=entry.group,
         device=entry.host in state.devices,
         finish=entry.status == _status.RESUME,
     )
 
 
-def _judge(entries: Sequence[Planned], force: bool) -> Callable[[str, Record | None], None]:
+def _judge(entries: Sequence[Planned]) -> Judge:
     """What a tunnel must still be when it is taken: as it was planned, but for what other runs have left unresolved."""
     planned = {x.id: x for x in entries}
 
@@ -300,6 +305,21 @@ def _judge(entries: Sequence[Planned], force: bool) -> Callable[[str, Record | N
         if record is not None and record.generation > entry.generation and not record.unresolved:
             when = record.current.applied_on if record.current else None
             raise Refused(f"another run has rotated it meanwhile, on {when}", status=_status.UNCHANGED)
+
+    return judge
+
+
+def _judge_back(entries: Sequence[Planned]) -> Judge:
+    """The same for a rollback, which is about the rotation that was planned, and no later one."""
+    planned = {x.id: x for x in entries}
+
+    def judge(tunnel_id: str, record: Record | None) -> None:
+        entry = planned[tunnel_id]
+        if record is None:
+            return
+        same = record.generation == entry.generation
+        if record.unresolved != (entry.status == _status.RESUME) or not (same or record.unresolved):
+            raise Refused("another run has gone on with it meanwhile; look, and run again")
 
     return judge
 
