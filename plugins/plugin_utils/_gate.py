@@ -78,7 +78,7 @@ class HealthGate:
         if _health.UNKNOWN in self.gate.accept:
             return
         for member in (x for members in groups.values() for x in members):
-            if member["health_check"]["enabled"] is False:
+            if member["health_check"].get("enabled") is False:
                 raise InputError(
                     f"psk_rotation_health: the health check of tunnel {member['name']!r} is disabled, so nobody can"
                     " vouch for it; enable it, or accept unknown"

@@ -15,6 +15,7 @@ import re
 import typing as t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
@@ -185,7 +186,7 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
     rules: list[tuple[str, t.Callable[[Tunnel], str | None], int | None]] = [
         ("device", lambda x: hints.host(x["id"]), None),
         ("site", lambda x: hints.sites.get(hints.host(x["id"]) or ""), None),
-        ("customer endpoint", lambda x: x.get("customer_endpoint"), None),
+        ("customer endpoint", lambda x: _endpoint(x.get("customer_endpoint")), None),
         ("names", lambda x: _family(x["name"] or ""), LARGEST_FAMILY),
     ]
     for what, key_of, largest in rules:
@@ -219,6 +220,14 @@ def _by(tunnels: Sequence[Tunnel], key_of: t.Callable[[Tunnel], str | None]) -> 
         if key:
             found.setdefault(key, []).append(tunnel["id"])
     return found
+
+
+def _endpoint(address: str | None) -> str | None:
+    """One text for each address, however it is written."""
+    try:
+        return str(ip_address(address)) if address else None
+    except ValueError:
+        return address
 
 
 def _family(name: str) -> str | None:

@@ -133,7 +133,7 @@ class State:
     in_flight: Sequence[Flying] = ()
     to_roll_back: Sequence[Flying] = ()
     members: Mapping[str, Sequence[Mapping[str, t.Any]]] = field(default_factory=dict)
-    overlay: Mapping[str, t.Any] = field(default_factory=dict)
+    overlay: Mapping[str, t.Any] = field(default_factory=dict, repr=False)
     changed: bool = False
 
     def all_results(self) -> list[Result]:

@@ -73,6 +73,11 @@ def test_tunnels_of_one_customer_endpoint_are_joined() -> None:
     assert groups.why == {"192.0.2.1": "customer endpoint 192.0.2.1"}
 
 
+def test_one_customer_endpoint_is_one_however_it_is_written() -> None:
+    tunnels = [tunnel("t0", "oslo", "2001:DB8::1"), tunnel("t1", "lima", "2001:db8:0:0::1")]
+    assert auto(tunnels).of == {"t0": "2001:db8::1", "t1": "2001:db8::1"}
+
+
 def test_tunnels_of_two_devices_of_one_site_are_joined() -> None:
     groups = auto(APART, claimed={"t0": "r1", "t1": "r2"}, sites={"r1": "north", "r2": "north"})
     assert joined(groups) == [["t0", "t1"]]
