@@ -22,15 +22,26 @@ from dataclasses import dataclass, replace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk, mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results, _status, _transitions, _upkeep
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
+    generate_psk,
+    mark_as_secret,
+    redact,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
+    _plan,
+    _results,
+    _status,
+    _transitions,
+    _upkeep,
+    _waves,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import Verdict, verdicts
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import Verdict, verdicts
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Planned
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     CONFIRM,
     OPERATIONS,
@@ -44,6 +55,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 
 @dataclass(frozen=True)
@@ -69,23 +81,25 @@ class Rotation:
         self,
         rotation_id: str,
         options: _plan.Options,
-        claims: Mapping[str, t.Any],
+        memory: Memory,
         *,
-        devices: frozenset[str],
         preflight: bool,
     ) -> State:
         """Plans the rotation of this batch of hosts, and carries it out where no device has tasks of its own.
 
-        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it.
+        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it. ``memory``
+        holds what the hosts of the play claim, and learns where other tunnels are.
         """
         tunnels = self.client.list_tunnels()
-        owners = _plan.owners_of(tunnels, claims)
+        owners = _plan.owners_of(tunnels, memory.claims)
         escrow = self._escrow(rotation_id, tunnels)
-        records = escrow.open(_plan.scope(tunnels, owners, options))
-        plan = _plan.plan(tunnels, records, claims, options)
+        records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))
+        plan = _plan.plan(tunnels, records, owners, options, memory.places)
+        if memory.places is None:
+            memory.places = {i: [x.host, x.group] for i, x in records.items()}
         for line in plan.notices:
             self.say(line)
-        state = _results.first_state(rotation_id, options, plan, devices, tunnels, records)
+        state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
             state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
@@ -95,15 +109,20 @@ class Rotation:
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
             self._validate([x for wave in state.waves for x in wave])
-        if not devices:
+        if not state.devices:
             for index in range(len(state.waves)):
                 done = self._wave(state, index, options.hosts, escrow)
                 state = replace(done, changed=done.changed or state.changed)
         return state
 
-    def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
-        """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
-        return self._wave(state, index, hosts, self._escrow(state.rotation_id))
+    def wave(self, state: State, index: int, hosts: Collection[str], reached: Collection[str]) -> State:
+        """Sets the PSKs of wave ``index``, as far as it may go now and its devices can be managed.
+
+        ``hosts`` are still in the play, ``reached`` those of them that were asked and have answered. One that was done
+        in the wave before, and one that is the controller itself, need not be asked.
+        """
+        sure = [x for x in hosts if x in reached or x in state.proven or x not in state.reach]
+        return self._wave(state, index, sure, self._escrow(state.rotation_id))
 
     def roll_back(self, state: State) -> State:
         """Sets the previous PSKs of what the last wave could not bring about."""
@@ -117,11 +136,15 @@ class Rotation:
 
     def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
-        found = verdicts(state.in_flight, evidence, state.token)
+        escrow = self._escrow(state.rotation_id)
+        keys = {psk for record in escrow.read([x.id for x in state.in_flight]).values() for psk in record.keys()}  # noqa: SIM118
+        found = [
+            replace(x, reason=x.reason and redact(x.reason, keys))
+            for x in verdicts(state.in_flight, evidence, state.token, state.verifying)
+        ]
         if self.gate is not None and state.operation != ROLL_BACK:
             found = self._through(self.gate, state, found)
         done, failed = [x for x in found if x.reason is None], [x for x in found if x.reason is not None]
-        escrow = self._escrow(state.rotation_id)
         places = {x.tunnel.id: (x.tunnel.name, x.tunnel.host) for x in found}
         if state.confirmation == "manual" and state.operation != CONFIRM:
             moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), _rotations(done))
@@ -138,7 +161,8 @@ class Rotation:
             outcomes += _results.outcomes(left, places)
         state = after(state, outcomes, changed=moves.changed)
         self._tell(state)
-        return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back))
+        proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
+        return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back, proven=proven))
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -170,16 +194,17 @@ class Rotation:
 
     def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
         entries = state.waves[index]
-        ready, others = _plan.going(state.waves, index, state.statuses, hosts, _failed_so_far(state), state.limit)
+        ready, others = _waves.going(state.waves, index, state.statuses, hosts, _failed_so_far(state), state.limit)
         if self.gate is not None and state.mode != "rollback":
             ready, unhealthy = _healthy(self.gate, state, ready)
             others += unhealthy
         if state.devices:
             ready = self._as_reported_now(ready)
-        progress = Progress(f"wave {index + 1} of {len(state.waves)}", time.time(), [x.id for x in entries])
+        number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
+        progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
         state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
-        escrow.wave = index + 1
+        escrow.wave = number
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
