@@ -228,7 +228,7 @@ def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
     }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _text_of(path: str) -> str:
     """The text of a task file; raises InputError."""
     try:
