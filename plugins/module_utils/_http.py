@@ -44,6 +44,7 @@ try:
         HTTPError,
         LocationValueError,
         MaxRetryError,
+        ProtocolError,
         ProxyError,
         ProxySchemeUnknown,
         ReadTimeoutError,
@@ -78,7 +79,7 @@ TOLD_PAUSE = 5.0  # shorter ones are nobody's business
 
 _SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
-_OTHER_HOST, _EXPIRED, _NOT_YET_VALID = 62, 10, 9  # OpenSSL's X509_V_ERR_*
+_NOT_NOW, _OTHER_HOST = (9, 10), (62, 64)  # OpenSSL's X509_V_ERR_*
 
 
 @dataclass(frozen=True)
@@ -486,6 +487,8 @@ def _read(response: t.Any) -> bytes:
         if len(body) > ANSWER_BYTES:
             response.close()
             raise _TooMuch
+    if response.length_remaining:  # urllib3 1.26 takes what it gets
+        raise ProtocolError
     return bytes(body)
 
 
@@ -580,7 +583,7 @@ def _was_never_sent(exc: BaseException) -> bool:
     if isinstance(exc, (ConnectTimeoutError, *_UNUSABLE)):
         return True
     causes = list(_causes(exc))
-    if any(isinstance(x, ssl.SSLCertVerificationError) for x in causes):
+    if _first(causes, ssl.SSLCertVerificationError) or _is_for_another_host(causes):
         return True
     if not isinstance(exc, ProxyError):
         return False
@@ -600,6 +603,8 @@ def _why(exc: Exception, server: Server) -> str:
         return f"the answer is larger than {ANSWER_BYTES // 1024**2} MiB"
     if _first(causes, _TooLong):
         return f"the answer was not complete within {ANSWER_TIMEOUTS * server.timeout:g} s"
+    if _is_for_another_host(causes):
+        return f"its certificate is for another host; check {server.url_option}"
     tls = _first(causes, ssl.SSLCertVerificationError, ssl.SSLError)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return _why_certificate(tls, server)
@@ -644,10 +649,17 @@ def _why_proxy(causes: Sequence[BaseException]) -> str:
     return "the proxy closed the connection; check https_proxy and no_proxy"
 
 
+def _is_for_another_host(causes: Sequence[BaseException]) -> bool:
+    """urllib3 1.26 compares the names itself, and has the exception at changing places."""
+    return any(
+        (isinstance(x, ssl.SSLCertVerificationError) and x.verify_code in _OTHER_HOST)
+        or type(x).__name__ == "CertificateError"
+        for x in causes
+    )
+
+
 def _why_certificate(error: ssl.SSLCertVerificationError, server: Server) -> str:
-    if error.verify_code == _OTHER_HOST or "match" in error.verify_message:
-        return f"its certificate is for another host; check {server.url_option}"
-    if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+    if error.verify_code in _NOT_NOW:
         return f"its certificate is not valid now ({error.verify_message}); check the clock of this host"
     return (
         f"its certificate is not trusted ({error.verify_message}); if a CA of your own has signed it, or a proxy opens"
