@@ -93,7 +93,7 @@ class TransportError(CloudflareError):
 
 
 class StoppedError(CloudflareError):
-    """The caller's own check has stopped a request right before one of its attempts."""
+    """The caller's guard has stopped the request before it was sent, or sent again."""
 
 
 def internal_error(exc: Exception) -> CloudflareError:

@@ -17,13 +17,9 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.vault import VaultLib, get_file_vault_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
-    Backend,
-    EscrowError,
-    NoEscrow,
-)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_file import LOCK_TIMEOUT, FileEscrow
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_kv2 import Kv2Connection, Kv2Escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
 
 Options = dict[str, t.Any]
 
@@ -60,20 +56,20 @@ _ENVIRONMENT = {
 _CREDENTIALS = {"token": "TOKEN", "role_id": "ROLE_ID", "secret_id": "SECRET_ID"}
 
 
-def make_backend(
+def make_store(
     options: Mapping[str, t.Any],
     account_id: str | None,
     vault_secrets: list[tuple[str, t.Any]] | None,
     environment: Mapping[str, str],
     loader: t.Any = None,
-) -> Backend:
-    """The backend of these options. ``vault_secrets`` are the run's own. Raises EscrowError."""
+) -> Store | None:
+    """The store of these options; None for none. ``vault_secrets`` are the run's own. Raises EscrowError."""
     name = str(options.get("backend") or "")
     if name not in SPECS:
         raise EscrowError(f"escrow.backend must be file, vault_kv2 or none, not {name!r}")
     found = _validated(name, options)
     if name == "none":
-        return NoEscrow()
+        return None
     account_id = account_id or environment.get("CLOUDFLARE_ACCOUNT_ID")
     if not account_id:
         raise EscrowError("account_id is missing: set it, or CLOUDFLARE_ACCOUNT_ID in the environment")

@@ -23,16 +23,18 @@ import stat
 import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.parsing.vault import VaultLib
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import (
     CHANGED_MEANWHILE,
     EscrowError,
     Stored,
+    Written,
 )
 
 FORMAT = 1
@@ -45,8 +47,6 @@ Stamp = tuple[int, int, int]
 
 class FileEscrow:
     """Records in a vault file. Every write replaces the whole file at once, under a lock, and is flushed to disk."""
-
-    keeps = True
 
     def __init__(
         self,
@@ -62,31 +62,52 @@ class FileEscrow:
         self._vault_id = vault_id
         self._secret: t.Any = None
         self._lock_timeout = lock_timeout
-        self._loaded: tuple[Stamp, dict[str, t.Any]] | None = None
+        self._loaded: tuple[Stamp, dict[str, Record]] | None = None
 
     def load(self, ids: Sequence[str] | None = None) -> dict[str, Stored]:
         """The records of these tunnels, or of all. Raises EscrowError."""
         records = self._read()
         wanted = records if ids is None else [i for i in ids if i in records]
-        return {i: Stored(records[i], records[i]["revision"]) for i in wanted}
+        return {i: Stored(records[i], records[i].revision) for i in wanted}
 
-    def store(self, changes: Mapping[str, Stored]) -> dict[str, str]:
-        """Writes the records whose revision is still the one they were loaded with; returns why others were not."""
+    def ids(self) -> list[str]:
+        """The tunnels of which there is a record. Raises EscrowError."""
+        return list(self._read())
+
+    def store(self, changes: Mapping[str, Stored]) -> Written:
+        """Writes the records whose revision is still the one they were loaded with."""
+        result = Written({}, {})
         if not changes:
-            return {}
+            return result
         self._check_place()
-        conflicts: dict[str, str] = {}
         with self._locked():
             records = dict(self._read())
             for tunnel_id, (record, version) in changes.items():
                 present = records.get(tunnel_id)
-                if (present["revision"] if present else 0) != version:
-                    conflicts[tunnel_id] = CHANGED_MEANWHILE
+                if (present.revision if present else 0) != version:
+                    result.conflicts[tunnel_id] = CHANGED_MEANWHILE
                     continue
-                records[tunnel_id] = {**record, "revision": version + 1}
-            if len(conflicts) < len(changes):
+                result.versions[tunnel_id] = version + 1
+                records[tunnel_id] = replace(record, revision=version + 1)
+            if result.versions:
                 self._write(records)
-        return conflicts
+        return result
+
+    def forget(self, records: Mapping[str, Stored]) -> dict[str, str]:
+        """Removes records that have not changed since they were loaded; returns why others were not removed."""
+        kept: dict[str, str] = {}
+        with self._locked():
+            present = dict(self._read())
+            for tunnel_id, (_record, version) in records.items():
+                if tunnel_id in present and present[tunnel_id].revision != version:
+                    kept[tunnel_id] = CHANGED_MEANWHILE
+                else:
+                    present.pop(tunnel_id, None)
+            self._write(present)
+        return kept
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def check(self) -> None:
         """Raises EscrowError unless the file can be read, if there, and written."""
@@ -115,7 +136,7 @@ class FileEscrow:
                 f"the escrow {self._path} is a symbolic link, which a write would replace; give its target"
             )
 
-    def _read(self) -> dict[str, t.Any]:
+    def _read(self) -> dict[str, Record]:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -139,7 +160,7 @@ class FileEscrow:
         self._loaded = (stamp, records)
         return records
 
-    def _parse(self, content: bytes) -> dict[str, t.Any]:
+    def _parse(self, content: bytes) -> dict[str, Record]:
         if not content.startswith(b"$ANSIBLE_VAULT;"):
             raise EscrowError(
                 f"the escrow {self._path} is not encrypted by ansible-vault; it was not written by this role"
@@ -167,18 +188,18 @@ class FileEscrow:
             self._vault_id = vault_id
         return {i: self._record(i, record) for i, record in document["tunnels"].items()}
 
-    def _record(self, tunnel_id: t.Any, record: t.Any) -> dict[str, t.Any]:
+    def _record(self, tunnel_id: t.Any, record: t.Any) -> Record:
         if not isinstance(tunnel_id, str):
             raise EscrowError(f"the escrow {self._path}: the tunnel id {tunnel_id} is not text: put it into quotes")
         try:
-            return complete(record)
+            return Record.from_dict(record)
         except ValueError as exc:
             raise EscrowError(
                 f"the escrow {self._path}: the record of tunnel {tunnel_id} can't be used: {exc}"
             ) from None
 
-    def _write(self, records: Mapping[str, t.Any]) -> None:
-        lines = ",\n".join(f"{json.dumps(i)}: {json.dumps(record)}" for i, record in records.items())
+    def _write(self, records: Mapping[str, Record]) -> None:
+        lines = ",\n".join(f"{json.dumps(i)}: {json.dumps(record.to_dict())}" for i, record in records.items())
         head = f'{{"version": {FORMAT}, "account_id": {json.dumps(self._account_id)}, "tunnels": {{\n'
         content = self._vault.encrypt(head + lines + "\n}}\n", secret=self._secret, vault_id=self._vault_id)
         temporary = self._temporary()

@@ -26,11 +26,12 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import redact
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import (
     CHANGED_MEANWHILE,
     EscrowError,
     Stored,
+    Written,
 )
 
 HAS_HVAC = True
@@ -101,8 +102,6 @@ class _Unreachable(EscrowError):
 class Kv2Escrow:
     """Records as secrets of a KV version 2 engine, read and written by a few threads over one connection pool."""
 
-    keeps = True
-
     def __init__(self, connection: Kv2Connection, account_id: str) -> None:
         if not HAS_HVAC:
             raise EscrowError("the backend vault_kv2 needs the Python library hvac on the controller: pip install hvac")
@@ -128,11 +127,23 @@ class Kv2Escrow:
         found = self._each(self._read, wanted)
         return {i: stored for i, stored in zip(wanted, found) if stored is not None}
 
-    def store(self, changes: Mapping[str, Stored]) -> dict[str, str]:
-        """Writes the records whose version is still the one they were loaded with; returns why others were not."""
+    def ids(self) -> list[str]:
+        """The tunnels of which there is a record. Raises EscrowError."""
+        return self._list()
+
+    def store(self, changes: Mapping[str, Stored]) -> Written:
+        """Writes the records whose version is still the one they were loaded with."""
         ids = list(changes)
-        conflicts = self._each(lambda i: self._write(i, changes[i]), ids)
-        return {i: why for i, why in zip(ids, conflicts) if why is not None}
+        conflicts = {i: x for i, x in zip(ids, self._each(lambda i: self._write(i, changes[i]), ids)) if x is not None}
+        return Written({i: changes[i].version + 1 for i in ids if i not in conflicts}, conflicts)
+
+    def forget(self, records: Mapping[str, Stored]) -> dict[str, str]:
+        """Removes records for good."""
+        self._each(lambda i: self._request("delete", self._path("metadata", i)), list(records))
+        return {}
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def check(self) -> None:
         """Raises EscrowError unless the engine is there, and the token may read and write records."""
@@ -164,7 +175,7 @@ class Kv2Escrow:
             return None
         record, version = found
         try:
-            return Stored(complete({key: value for key, value in record.items() if key != _WRITE_ID}), version)
+            return Stored(Record.from_dict({key: value for key, value in record.items() if key != _WRITE_ID}), version)
         except ValueError as exc:
             raise self._error(f"the record of tunnel {tunnel_id} can't be used: {exc}") from None
 
@@ -199,7 +210,7 @@ class Kv2Escrow:
         )
 
     def _write(self, tunnel_id: str, change: Stored) -> str | None:
-        record = {**change.record, "revision": change.version + 1, _WRITE_ID: secrets.token_hex(16)}
+        record = {**change.record.to_dict(), "revision": change.version + 1, _WRITE_ID: secrets.token_hex(16)}
         body = {"options": {"cas": change.version}, "data": record}
         try:
             status, answer = self._request("post", self._path("data", tunnel_id), body)
