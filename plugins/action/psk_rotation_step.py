@@ -87,7 +87,10 @@ class ActionModule(ControllerAction):
         check_lease(arguments["lease"])
         state = _state_of(arguments, self.owner())
         options, memory = self._planned(arguments) if state is None else (None, self._memory())
-        client, gate = Client(connection_of(arguments)), parse_gate(arguments["health"], arguments["lease"])
+        client, gate = (
+            Client(connection_of(arguments), say=self.say),
+            parse_gate(arguments["health"], arguments["lease"]),
+        )
         with self.store(arguments, state.overlay if state else None) as store:
             rotation = Rotation(
                 client=client,

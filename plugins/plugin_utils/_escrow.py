@@ -90,6 +90,7 @@ class Escrow(Mover):
 
         def move(tunnel_id: str, record: Record | None) -> Moved:
             record = _of_rotation(record, rotations.get(tunnel_id))
+            without.discard(tunnel_id)
             try:
                 return _transitions.roll_back(record, reasons[tunnel_id], claim, traces.get(tunnel_id))
             except Refused as exc:
@@ -145,7 +146,7 @@ class Escrow(Mover):
             record, psk = present(record), taken[tunnel_id]
             answer = answers.get(tunnel_id) or _psk.Answer(_psk.IN_DOUBT, failure or "no result")
             if psk is None:
-                moved = Moved(record, _transitions.OF_STATE[record.state])
+                moved = Moved(record, _transitions.status_of(record))
             elif answer.status == _psk.UNSENT:
                 return _transitions.release(record, answer.reason, claim)
             elif answer.status == _psk.UNAPPLIED:
@@ -183,7 +184,14 @@ class Escrow(Mover):
     def stick(self, seen: Mapping[str, str | None]) -> Moves:
         """Marks tunnels whose PSK somebody else has changed, at the times ``seen``."""
         claim = self.claim()
-        return self.move(seen, lambda i, record: _transitions.stick(present(record), seen[i], claim))
+
+        def move(tunnel_id: str, record: Record | None) -> Moved:
+            record = present(record)
+            if _psk.compare(record.expected(), _psk.Trace(seen[tunnel_id])) != _psk.NEWER:
+                raise Refused("another run has rotated it meanwhile")
+            return _transitions.stick(record, seen[tunnel_id], claim)
+
+        return self.move(seen, move)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,11 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, LOCAL_HOSTS, Groups, Hints, group
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
@@ -157,7 +158,7 @@ def plan(
         left=parts["left"],
         foreign=[x for x in parts["left"] if x.status == _status.STUCK and records[x.id].state != STUCK],
         groups=groups,
-        limit=_waves.parse_limit(options.max_failures, len(owners)),
+        limit=parse_limit(options.max_failures, len(owners)),
         failed_before=options.failed_before,
         notices=_notices(tunnels, hidden),
     )
@@ -295,26 +296,3 @@ def _waits(record: Record, options: Options) -> bool:
     if options.mode == "confirm":
         return record.state == APPLIED or bool(record.rollback and record.rollback.applied)
     return record.state == APPLIED and options.confirmation == "manual" and options.mode != "rollback"
-
-
-def owners_of(tunnels: Sequence[Tunnel], claims: Mapping[str, t.Any]) -> dict[str, str]:
-    """The host of each claimed tunnel. Raises InputError for an unknown tunnel, or one that two hosts claim."""
-    owners: dict[str, str] = {}
-    for host, patterns in claims.items():
-        try:
-            chosen = _tunnel.select(tunnels, [patterns] if isinstance(patterns, str) else patterns or [])
-        except InputError as exc:
-            raise InputError(f"psk_rotation_tunnels of {host}: {exc}") from None
-        for tunnel in chosen:
-            if tunnel["id"] in owners:
-                raise InputError(
-                    f"psk_rotation_tunnels: both {owners[tunnel['id']]} and {host} name the tunnel {tunnel['name']!r};"
-                    " a tunnel ends at one device"
-                )
-            owners[tunnel["id"]] = host
-    if not owners:
-        raise InputError(
-            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates,"
-            " or all on localhost"
-        )
-    return owners

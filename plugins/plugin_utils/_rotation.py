@@ -35,6 +35,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _upkeep,
     _waves,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import Verdict, verdicts
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
@@ -91,7 +92,7 @@ class Rotation:
         holds what the hosts of the play claim, and learns where other tunnels are.
         """
         tunnels = self.client.list_tunnels()
-        owners = _plan.owners_of(tunnels, memory.claims)
+        owners = owners_of(tunnels, memory.claims)
         escrow = self._escrow(rotation_id, tunnels)
         records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))
         plan = _plan.plan(tunnels, records, owners, options, memory.places)

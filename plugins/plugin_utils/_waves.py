@@ -8,11 +8,9 @@
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 
@@ -33,16 +31,6 @@ class Planned:
     reason: str
     generation: int = 0
     excused: bool = False
-
-
-def parse_limit(limit: t.Any, of: int) -> int:
-    """How many failures ``limit`` allows: ``3``, or ``10%`` of ``of`` tunnels, rounded up. Raises InputError."""
-    text = str(limit).strip()
-    percent = text.endswith("%")
-    number = text[:-1] if percent else text
-    if not number.isdigit() or (percent and int(number) > 100):
-        raise InputError(f"psk_rotation_max_failures must be a number or a percentage such as 10%, not {limit!r}")
-    return -(-of * int(number) // 100) if percent else int(number)
 
 
 def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:
