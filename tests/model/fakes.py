@@ -35,6 +35,11 @@ LONGEST_DELAY = LATE_REQUEST / NANO
 TOLERANCE = TIME_TOLERANCE / NANO
 
 
+def time_of(shown: Mapping[str, Any]) -> str:
+    """Minutes and seconds of the time that the list shows."""
+    return str((shown.get("psk_metadata") or {}).get("last_generated_on"))[14:23]
+
+
 class FakeClient:
     """One run's way to Cloudflare: the two methods that a rotation uses."""
 
@@ -52,10 +57,11 @@ class FakeClient:
         if run.hit("list stale", "list"):
             seen -= world.faults.between(0, world.faults.pick((10, 100, 1000)))
         found = world.shown_at(seen)
-        run.looked = seen
+        for shown in found:
+            if shown["id"] in run.looking:
+                run.looked[str(shown["id"])] = seen
         if world.lines is not None:
-            shown = ((x["name"], world.tunnels[str(x["id"])]) for x in found)
-            world.say(run.name, "lists " + ", ".join(f"{name}@{x.shown[14:23]}" for name, x in shown))
+            world.say(run.name, "lists " + ", ".join(f"{x['name']}@{time_of(x)}" for x in found))
         run.pause("list answered")
         return found
 
@@ -183,7 +189,8 @@ class FakeStore:
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
-            run.reads[tunnel_id] = stored.version
+            if tunnel_id in run.looking:
+                run.reads[tunnel_id] = stored.version
         run.pause("read done")
         return found
 

@@ -124,7 +124,7 @@ class Oracle:
         expected = record.expected()
         if tunnel.by == "foreign" and (self._world.hidden or (expected and same_time(tunnel.shown, expected.on))):
             return True
-        return tunnel.by in ("foreign", "late") and tunnel.set_on > run.looked
+        return tunnel.by in ("foreign", "late") and tunnel.set_on > run.looked.get(tunnel.id, 0.0)
 
     # -- 4, 6 -------------------------------------------------------------------------------------------------------
 

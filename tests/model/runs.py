@@ -98,7 +98,8 @@ class Run:
         self.results: dict[str, Result] = {}
         self.changed = False
         self.reads: dict[str, int] = {}
-        self.looked = 0.0
+        self.looking: set[str] = set()
+        self.looked: dict[str, float] = {}
         self.hub: greenlet | None = None
         self.greenlet: greenlet | None = None
         self._lost: set[str] = set()
@@ -193,9 +194,11 @@ class Run:
 
     def _batch(self, batch: Sequence[str]) -> set[str]:
         """One batch of hosts; returns the hosts that have failed, or were lost."""
+        self.looking = {i for i, x in self.world.tunnels.items() if x.host in batch or "localhost" in batch}
         state = self._step(lambda rotation: self._begin(rotation, batch))
         for index, wave in enumerate(state.waves if state.devices else ()):
             hosts = sorted({x.host for x in wave})
+            self.looking = {x.id for x in wave}
             reached = [x for x in hosts if x not in self._lost and self._reach(x)]
             state = self._next(state, lambda rotation, state, i=index, go=reached: rotation.wave(state, i, go))
             if state.in_flight:

@@ -1,0 +1,26 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the adversary has found in the rotation, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, IDLE, PREPARED
+
+from tests.model.stage import stage
+
+
+def test_what_was_never_sent_is_given_up_when_a_sibling_is_in_flight() -> None:
+    """Seed 439: a run dies before it withdraws a tunnel for its sibling's sake; the next one must not resume it."""
+    with stage(confirmation="manual") as it:
+        slow = it.go(it.start(hosts=("a",)), until="write")
+        it.run(machine="m2", hosts=("b",))
+        it.go(slow, until="read")
+        it.kill(slow)
+        assert it.record(it.a).state == PREPARED
+        after = it.run(machine="m1")
+        assert it.record(it.a).state == IDLE
+        assert it.status(after, it.a) == _status.SKIPPED
+        assert after.rc != 0
+        assert it.record(it.b).state == APPLIED
