@@ -62,7 +62,8 @@ class Options:
 class Planned:
     """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
 
-    ``generation`` is that of its record when it was planned. ``excused``: it is skipped, and that needs nobody.
+    ``generation`` is that of its record when it was planned. ``sound``: as far as is known, Cloudflare holds the PSK
+    that the record says. ``excused``: it is skipped, and that needs nobody.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Planned:
     status: str
     reason: str
     generation: int = 0
+    sound: bool = True
     excused: bool = False
 
 
@@ -145,6 +147,7 @@ def plan(
             status=status,
             reason=reason,
             generation=record.generation if record else 0,
+            sound=record is None or _is_sound(record, trace),
         )
     parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
     for entry in all_of_it.values():
@@ -190,8 +193,12 @@ def _placed(
             state = record.state if record else sibling.status
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits)
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
     return "ready", entry
+
+
+def _is_sound(record: Record, trace: Trace) -> bool:
+    return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
 
 
 def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
@@ -355,7 +362,7 @@ def going(
         elif sibling and entry.status != _status.RESUME:
             waits = statuses.get(sibling.id) == _status.WAITING
             reason = f"{sibling.name!r}, which backs it up, {'waits for confirmation' if waits else 'is not done'}"
-            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits))
+            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound))
         else:
             ready.append(entry)
     return ready, others

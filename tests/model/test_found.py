@@ -24,3 +24,14 @@ def test_what_was_never_sent_is_given_up_when_a_sibling_is_in_flight() -> None:
         assert it.status(after, it.a) == _status.SKIPPED
         assert after.rc != 0
         assert it.record(it.b).state == APPLIED
+
+
+def test_a_foreign_change_is_not_excused_by_a_sibling_that_waits() -> None:
+    """Seed 105: a forced run takes a foreign change for due, and leaves it, since its sibling waits; rc was 0."""
+    with stage(confirmation="manual", force=True) as it:
+        it.run(hosts=("a",))
+        it.world.advance(60)
+        it.world.foreign_change(it.b)
+        after = it.run(hosts=("a", "b"))
+        assert it.status(after, it.b) == _status.SKIPPED
+        assert after.rc != 0
