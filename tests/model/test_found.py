@@ -35,3 +35,15 @@ def test_a_foreign_change_is_not_excused_by_a_sibling_that_waits() -> None:
         after = it.run(hosts=("a", "b"))
         assert it.status(after, it.b) == _status.SKIPPED
         assert after.rc != 0
+
+
+def test_a_foreign_change_is_seen_although_another_run_has_rotated_the_tunnel_meanwhile() -> None:
+    """Seed 549: a tunnel was planned, then rotated by another run, then changed by somebody: "unchanged", rc 0."""
+    with stage() as it:
+        slow = it.go(it.start(machine="m2", hosts=("b",)), until="validation")
+        it.run(hosts=("b",))
+        it.world.advance(60)
+        it.world.foreign_change(it.b)
+        it.go(slow)
+        assert it.status(slow, it.b) == _status.STUCK
+        assert slow.rc != 0
