@@ -235,7 +235,7 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
-        if _waits(record, options) and found != _psk.NEWER:
+        if _waits(record, options) and found not in (_psk.NEWER, _psk.LATE):
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"

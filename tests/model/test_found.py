@@ -8,6 +8,7 @@ from __future__ import annotations
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, IDLE, PREPARED
 
+from tests.model.runs import Hooks
 from tests.model.stage import stage
 
 
@@ -47,3 +48,16 @@ def test_a_foreign_change_is_seen_although_another_run_has_rotated_the_tunnel_me
         it.go(slow)
         assert it.status(slow, it.b) == _status.STUCK
         assert slow.rc != 0
+
+
+def test_what_waits_for_confirmation_is_set_again_when_an_older_request_comes_late() -> None:
+    """Seed 1343: the doubled request of a rollback replaces the PSK that waits; "waiting", rc 0."""
+    with stage(confirmation="manual", hooks=Hooks()) as it:
+        it.run(hosts=("a",))
+        it.run("request doubled", hosts=("a",), mode="rollback")
+        it.run(hosts=("a",), force=True)
+        it.world.advance(3600)
+        assert it.a.psk == "K1"
+        it.run()
+        assert it.a.psk == "K3"
+        assert it.record(it.a).state == APPLIED
