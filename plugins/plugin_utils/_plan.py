@@ -269,10 +269,15 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
 
 
 def _waits(record: Record, options: Options) -> bool:
-    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
-    if options.mode == "confirm":
-        return record.state == APPLIED or bool(record.rollback and record.rollback.applied)
-    return record.state == APPLIED and options.confirmation == "manual" and options.mode != "rollback"
+    """Whether Cloudflare holds a key that some later step, not this run, confirms, and the device's tasks are done."""
+    if record.state == APPLIED and record.pending:
+        wanted = options.mode == "confirm" or (options.confirmation == "manual" and options.mode != "rollback")
+        delivered = record.pending.delivered
+    else:
+        wanted = options.mode == "confirm" and bool(record.rollback and record.rollback.applied)
+        delivered = bool(record.rollback and record.rollback.delivered)
+    # A record of 1.0.0 does not say whether there was a device; it has no lease once it was left to wait.
+    return wanted and (delivered or record.device is False or (record.device is None and record.lease is None))
 
 
 def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:

@@ -150,7 +150,7 @@ def applied(
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
     at_least = repeated or record.pending.attempt > 1 or _may_be_disturbed(record, claim)
-    pending = replace(record.pending, applied_on=applied_on, at_least=at_least)
+    pending = replace(record.pending, applied_on=applied_on, at_least=at_least, delivered=False)
     return Moved(note(record.of_state(APPLIED, pending=pending, reason=None), "applied", claim), _status.APPLIED)
 
 
@@ -250,13 +250,18 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
 
 
 def release(record: Record, reason: str | None, claim: Claim) -> Moved:
-    """Leaves the record where it is, for another run, or a later step, to go on with."""
-    record = mine(record, claim)
-    record = replace(record, lease=None, reason=reason or record.reason)
-    live = record.state == APPLIED or (
-        record.state == ROLLING_BACK and bool(record.rollback and record.rollback.applied)
-    )
-    status = _status.WAITING if live and not reason else OF_STATE[record.state]
+    """Leaves the record where it is, for another run, or a later step, to go on with.
+
+    Without a ``reason`` the device has the PSK that Cloudflare has set, or none has to act: it waits for confirmation.
+    """
+    record = replace(mine(record, claim), lease=None, reason=reason or record.reason)
+    status = OF_STATE[record.state]
+    if record.state == APPLIED and record.pending:
+        record = replace(record, pending=replace(record.pending, delivered=not reason))
+        status = status if reason else _status.WAITING
+    elif record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
+        record = replace(record, rollback=replace(record.rollback, delivered=not reason))
+        status = status if reason else _status.WAITING
     return Moved(note(record, "released", claim), status)
 
 

@@ -61,3 +61,21 @@ def test_what_waits_for_confirmation_is_set_again_when_an_older_request_comes_la
         it.run()
         assert it.a.psk == "K3"
         assert it.record(it.a).state == APPLIED
+
+
+def test_what_waits_for_confirmation_has_been_brought_to_its_device() -> None:
+    """Seed 436: a run dies between Cloudflare and the device; the next one only said "waiting", rc 0."""
+    with stage(confirmation="manual") as it:
+        it.kill(it.go(it.start(hosts=("a",)), until="device"))
+        it.run(hosts=("a",))
+        assert it.a.psk == it.a.device == "K3"
+        assert it.record(it.a).state == APPLIED
+
+
+def test_nothing_is_confirmed_that_was_not_brought_to_its_device() -> None:
+    """Seed 465: the same, but the next run confirms: the device had the previous PSK, rc 0."""
+    with stage(confirmation="manual") as it:
+        it.kill(it.go(it.start(hosts=("a",)), until="device"))
+        after = it.run(hosts=("a",), mode="confirm")
+        assert it.record(it.a).state == APPLIED
+        assert after.rc != 0
