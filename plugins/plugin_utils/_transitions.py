@@ -104,7 +104,8 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     if (found == NEWER or record.state == STUCK) and record.current:
         record = replace(record, current=replace(record.current, superseded=True))
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == APPLIED and found not in (NEWER, LATE):
+    # Where a device has failed to prove its PSK, Cloudflare may have another one: it is set again.
+    if record.state == APPLIED and found not in (NEWER, LATE) and not record.reason:
         return Moved(note(record, "resumed", claim), _status.APPLIED)
     if record.pending:
         record = _with_rollback_time(record)

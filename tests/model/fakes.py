@@ -146,7 +146,7 @@ class FakeClient:
                 if world.faults.pick((True, False)):
                     world.set_key(tunnel, psk, by, self._skew())
                 continue
-            if run.hit("stranger in the same second", f"the request for {tunnel.name}"):
+            if run.hit("stranger just before", f"the request for {tunnel.name}"):
                 world.foreign_change(tunnel)
             world.set_key(tunnel, psk, by, self._skew())
             if by == LATE:
@@ -163,7 +163,7 @@ class FakeClient:
                 "ipsec_id": f"1_{tunnel_id}",
                 "psk_metadata": {"last_generated_on": tunnel.answered},
             }
-            if run.hit("stranger in the same second", f"the answer for {tunnel.name}"):
+            if run.hit("stranger just after", f"the answer for {tunnel.name}"):
                 world.advance(world.faults.between(0, 2))
                 world.foreign_change(tunnel)
         return PskAnswer(applied, unapplied, False)

@@ -24,7 +24,8 @@ OF_THE_REQUEST = (
     "answer refuses some",
     "answer omits some",
     "answer lies",
-    "stranger in the same second",
+    "stranger just before",
+    "stranger just after",
 )
 OF_THE_STORE = ("read lost", "write lost", "write's answer lost", "record touched")
 OF_THE_RUN = ("killed", "left behind", "stopped", "machine asleep")

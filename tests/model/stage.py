@@ -53,9 +53,10 @@ class Script(Faults):
 
 
 class Stage:
-    """One site with the tunnels ``s-a`` and ``s-b``, each at a device of its own; the escrow knows their keys.
+    """One site with the tunnels ``s-a`` and ``s-b``, each at a device of its own.
 
-    The keys at the beginning are K1 and K2; a run makes the next ones.
+    The keys at the beginning are K1 and K2; a run makes the next ones. ``hooks`` are the devices'; ``unknown`` are the
+    tunnels whose key the escrow does not know.
     """
 
     def __init__(self, **wish: Any) -> None:
@@ -63,12 +64,14 @@ class Stage:
         self.world = World(traced=True)
         self.world.faults = self.script
         self.world.offsets = {"m1": 0.0, "m2": 0.0, "m3": 0.0}
-        hooks = wish.pop("hooks", Hooks(device=True))
+        hooks, unknown = wish.pop("hooks", Hooks(device=True)), wish.pop("unknown", ())
         hosts = ("a", "b")
         for host in hosts:
             on = format_time(int((START - 90 * DAY) * NANO))
-            psk = self.world.new_psk()
+            psk = f"F-{host}" if host in unknown else self.world.new_psk()
             self.world.add(Tunnel(host, f"s-{host}", "s", host, None, psk, psk, START - 90 * DAY, on, on))
+            if host in unknown:
+                continue
             record = Record(name=f"s-{host}", generation=1, revision=1, current=Key(psk, on, on, "rot-0"))
             self.world.records[host] = Stored(record, 1)
             self.world.writers[host] = "rot-0"
