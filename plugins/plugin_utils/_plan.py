@@ -17,7 +17,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, LOCAL_HOSTS, Groups, Hints, group
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
@@ -145,6 +145,7 @@ def plan(
             status=status,
             reason=reason,
             generation=record.generation if record else 0,
+            sound=record is None or _is_sound(record, trace),
         )
     parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
     for entry in all_of_it.values():
@@ -217,21 +218,24 @@ def _placed(
             state = record.state if record else sibling.status
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits)
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
     return "ready", entry
 
 
 def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[str, Planned]:
     """What a device was involved in is not finished without one, unless the user has said how to confirm."""
     involved = record is not None and record.device is not False and record.unresolved
-    local = entry.host in LOCAL_HOSTS and record is not None and record.host in (None, *LOCAL_HOSTS)
-    if involved and not local and entry.host not in options.devices and entry.host not in options.chosen:
+    if involved and entry.host not in options.devices and entry.host not in options.chosen:
         reason = (
             f"{entry.reason}, and its last step had a device: run with its device tasks, or set"
             " psk_rotation_confirmation (none or manual) if others have configured it"
         )
         return "left", replace(entry, status=_status.SKIPPED, reason=reason)
     return "ready", entry
+
+
+def _is_sound(record: Record, trace: Trace) -> bool:
+    return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
 
 
 def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
@@ -258,7 +262,7 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
-        if _waits(record, options) and found != _psk.NEWER:
+        if _waits(record, options) and found not in (_psk.NEWER, _psk.LATE):
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
@@ -292,7 +296,12 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
 
 
 def _waits(record: Record, options: Options) -> bool:
-    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
-    if options.mode == "confirm":
-        return record.state == APPLIED or bool(record.rollback and record.rollback.applied)
-    return record.state == APPLIED and options.confirmation == "manual" and options.mode != "rollback"
+    """Whether Cloudflare holds a key that some later step, not this run, confirms, and the device's tasks are done."""
+    if record.state == APPLIED and record.pending:
+        wanted = options.mode == "confirm" or (options.confirmation == "manual" and options.mode != "rollback")
+        delivered = record.pending.delivered
+    else:
+        wanted = options.mode == "confirm" and bool(record.rollback and record.rollback.applied)
+        delivered = bool(record.rollback and record.rollback.delivered)
+    # A record of 1.0.0 does not say whether there was a device; it has no lease once it was left to wait.
+    return wanted and (delivered or record.device is False or (record.device is None and record.lease is None))

@@ -323,8 +323,13 @@ def _judge(entries: Sequence[Planned], force: bool) -> Callable[[str, Record | N
     def judge(tunnel_id: str, record: Record | None) -> None:
         entry = planned[tunnel_id]
         if record is not None and record.generation > entry.generation and not record.unresolved:
-            when = record.current.applied_on if record.current else None
-            raise Refused(f"another run has rotated it meanwhile, on {when}", status=_status.UNCHANGED)
+            found = _psk.compare(record.expected(), entry.trace)
+            if found == _psk.NEWER:
+                return  # somebody else has changed it since, which is for the transition to say
+            done = f"another run has rotated it meanwhile, on {record.current.applied_on if record.current else None}"
+            if found == _psk.LATE:
+                raise Refused(f"{done}, and Cloudflare shows a later time: run again")
+            raise Refused(done, status=_status.UNCHANGED)
 
     return judge
 

@@ -19,7 +19,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 class Planned:
     """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
 
-    ``generation`` is that of its record when it was planned. ``excused``: it is skipped, and that needs nobody.
+    ``generation`` is that of its record when it was planned. ``sound``: as far as is known, Cloudflare holds the PSK
+    that the record says. ``excused``: it is skipped, and that needs nobody.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Planned:
     status: str
     reason: str
     generation: int = 0
+    sound: bool = True
     excused: bool = False
 
 
@@ -97,7 +99,7 @@ def going(
         elif sibling and entry.status != _status.RESUME:
             waits = statuses.get(sibling.id) == _status.WAITING
             reason = f"{sibling.name!r}, which backs it up, {'waits for confirmation' if waits else 'is not done'}"
-            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits))
+            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound))
         else:
             ready.append(entry)
     return ready, others
