@@ -152,7 +152,7 @@ class ActionModule(ControllerAction):
             chosen=frozenset(name for name, own in hooks.items() if own.chosen),
             hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
             reach={name: own.reach for name, own in hooks.items() if own.acts and own.reach},
-            failed_before=memory.failed(batch),
+            failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
             force=arguments["force"],

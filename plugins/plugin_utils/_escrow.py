@@ -31,6 +31,9 @@ FRESH = 2.0
 MARGIN = 30.0
 
 
+Judge = Callable[[str, t.Optional[Record]], None]
+
+
 @dataclass(frozen=True)
 class Taken:
     """The tunnels that the run holds now: with the PSK to send, or None where Cloudflare has it already."""
@@ -59,7 +62,7 @@ class Escrow(Mover):
         self,
         targets: Mapping[str, Target],
         siblings: Mapping[str, Iterable[str]],
-        judge: Callable[[str, Record | None], None],
+        judge: Judge,
         *,
         force: bool = False,
     ) -> Taken:
@@ -84,13 +87,16 @@ class Escrow(Mover):
         rotations: Mapping[str, str],
         traces: Mapping[str, _psk.Trace],
         siblings: Mapping[str, Iterable[str]],
+        judge: Judge | None = None,
     ) -> Taken:
-        """Takes the tunnels back to their previous PSKs. One without stays as it is, and says so."""
+        """Takes the tunnels back to their previous PSKs, as ``take``. One without stays as it is, and says so."""
         claim = self.claim()
         without: set[str] = set()
 
         def move(tunnel_id: str, record: Record | None) -> Moved:
             record = _of_rotation(record, rotations.get(tunnel_id))
+            if judge:
+                judge(tunnel_id, record)
             without.discard(tunnel_id)
             try:
                 return _transitions.roll_back(record, reasons[tunnel_id], claim, traces.get(tunnel_id))

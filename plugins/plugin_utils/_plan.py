@@ -17,7 +17,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
@@ -161,7 +161,7 @@ def plan(
         groups=groups,
         limit=parse_limit(options.max_failures, len(owners)),
         failed_before=options.failed_before,
-        notices=_notices(tunnels, hidden),
+        notices=[*_notices(tunnels, hidden), *_told_groups(groups, tunnels, parts["ready"])],
     )
 
 
@@ -247,6 +247,10 @@ def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
     return found
 
 
+def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
+    return [told(groups, tunnels, [x.id for x in ready])] if ready else []
+
+
 def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
     return [x for x in tunnels if x["name"] in ("all", "*")]
 
@@ -262,17 +266,18 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
-        if _waits(record, options) and found not in (_psk.NEWER, _psk.LATE):
+        late = found == _psk.LATE
+        replaced = found == _psk.NEWER or late or trace.missing
+        if _waits(record, options) and not replaced:
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
-        late = found == _psk.LATE
     if options.mode == "rollback":
         mine = record is not None and record.rotation_id == options.rollback_id and record.previous is not None
         if options.rollback_id and mine:
             return _status.DUE, f"the rotation {options.rollback_id} is rolled back"
         return _status.UNCHANGED, "nothing to roll back"
-    if late and options.mode == "rotate" and not options.force:
+    if late and not (options.force and options.mode == "rotate"):
         return _status.RESUME, "its PSK was sent more than once, and Cloudflare has set one since: it is set again"
     if options.mode in ("reconcile", "confirm"):
         return _status.UNCHANGED, "nothing to finish"

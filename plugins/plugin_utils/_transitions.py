@@ -137,7 +137,7 @@ def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
     if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
     if not record.begins:
-        record = _discard(record, record.pending, claim)
+        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 

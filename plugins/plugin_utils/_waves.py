@@ -75,6 +75,7 @@ def going(
     hosts: Collection[str],
     failed: int,
     limit: int,
+    mode: str = "rotate",
 ) -> tuple[list[Planned], list[Planned]]:
     """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
 
@@ -88,7 +89,7 @@ def going(
     before = {x.id: x for wave in waves[:index] for x in wave}
     unfinished: dict[str, Planned] = {}
     for tunnel_id, entry in before.items():
-        if statuses.get(tunnel_id) not in _status.DONE:
+        if statuses.get(tunnel_id) not in _status.done_in(mode):
             unfinished[entry.group] = entry
     ready, others = [], []
     for entry in waves[index]:
