@@ -239,6 +239,9 @@ def counts(found: Sequence[Result]) -> dict[str, int]:
     return dict(sorted(number.items()))
 
 
+_BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")
+
+
 def told_counts(found: Sequence[Result]) -> str:
     """The same in words: ``9 confirmed, 1 failed``."""
     return ", ".join(f"{n} {status}" for status, n in counts(found).items())

@@ -208,7 +208,7 @@ class Rotation:
         failed = _failed_so_far(state)
         ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
         if self.gate is not None and state.mode != "rollback":
-            ready, unhealthy = _healthy(self.gate, state, ready)
+            ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
             ready = self._as_reported_now(ready)
@@ -307,13 +307,6 @@ def _failed_so_far(state: State) -> int:
     """How many tunnels have failed in this run, this batch and those before."""
     counted = _status.counted_in(state.mode)
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
-
-
-def _healthy(gate: HealthGate, state: State, entries: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """The tunnels that may be touched now, and those that nothing backs up."""
-    unsafe = gate.unsafe([{"id": x.id, "group": x.group} for x in entries], state.members)
-    others = [replace(x, status=_status.UNHEALTHY, reason=unsafe[x.id]) for x in entries if x.id in unsafe]
-    return [x for x in entries if x.id not in unsafe], others
 
 
 def _target(entry: Planned, state: State) -> Target:
