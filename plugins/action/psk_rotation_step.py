@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
-from collections.abc import Iterable
-from typing import Any
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from ansible import constants as C
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import (
     ArgumentSpec,
@@ -21,7 +24,6 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec impor
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_age
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import SPECS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
     DEFAULT_LEASE,
     Arguments,
@@ -30,13 +32,24 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     check_lease,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import check_hooks
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, Options
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import counted, in_check, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
+    OF_BATCH,
+    OF_HOST,
+    complaints,
+    hooks_of,
+    patterns,
+    refuse,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, UNKNOWN_PSK, Options
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
-OPERATIONS = ("begin", "wave", "roll_back", "settle")
+OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
+STEPS = ("wave", "roll_back", "settle")
 
 
 class ActionModule(ControllerAction):
@@ -52,7 +65,7 @@ class ActionModule(ControllerAction):
             "force": {"type": "bool", "default": False},
             "health": {"type": "dict", "default": {}},
             "mode": {"type": "str", "choices": list(MODES), "default": "rotate"},
-            "hosts": {"type": "list", "elements": "str", "default": []},
+            "unknown_psk": {"type": "str", "choices": list(UNKNOWN_PSK), "default": "refuse"},
             "max_age": {"type": "str"},
             "wave_size": {"type": "int", "default": 1000},
             "canary": {"type": "int", "default": 0},
@@ -61,98 +74,151 @@ class ActionModule(ControllerAction):
             "rollback_id": {"type": "str", "default": ""},
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
+            "summaries": {"type": "list", "elements": "str", "default": []},
         }
-        return connection_spec().merge(
-            ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in OPERATIONS if x != "begin"])
-        )
+        return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
 
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
+        if arguments["operation"] == "report":
+            return _reported([json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"]))
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
         check_lease(arguments["lease"])
-        backend = arguments["escrow"].get("backend") or ""
-        if backend not in SPECS:
-            raise InputError(f"psk_rotation_escrow.backend must be file, vault_kv2 or none, not {backend!r}")
-        client, gate = Client(connection_of(arguments)), parse_gate(arguments["health"], arguments["lease"])
-        state = load(arguments["state"]["memory"]) if arguments["operation"] != "begin" else None
+        state = _state_of(arguments, self.owner())
+        options, memory = self._planned(arguments) if state is None else (None, self._memory())
+        client, gate = (
+            Client(connection_of(arguments), say=self.say),
+            parse_gate(arguments["health"], arguments["lease"]),
+        )
         with self.store(arguments, state.overlay if state else None) as store:
             rotation = Rotation(
                 client=client,
                 store=store,
                 claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
-                say=self._display.display,
-                gate=HealthGate(client, gate, self._display.display) if gate else None,
+                say=self.say,
+                gate=HealthGate(client, gate, self.say) if gate else None,
                 force=arguments["force"],
                 validate_only=self._task.check_mode,
             )
-            after = self._begin(rotation, arguments) if state is None else self._step(rotation, state, arguments)
-        return _shown(after, check=self._task.check_mode)
+            if options is not None:
+                after = rotation.begin(self.rotation_id(), options, memory, preflight=arguments["preflight"])
+                memory.waves += len(after.waves)
+            else:
+                after = self._step(rotation, t.cast(State, state), arguments)
+        results = after.results
+        if self._task.check_mode:
+            results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        memory.keep(results)
+        remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
+        return _shown(after, results)
+
+    def _memory(self) -> Memory:
+        return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
 
     def _step(self, rotation: Rotation, state: State, arguments: Arguments) -> State:
         if arguments["operation"] == "wave":
-            wanted = f"{state.run_token}/{arguments['index']}"
-            said = self._facts(arguments["hosts"], "__psk_rotation_reached")
-            return rotation.wave(state, arguments["index"], [host for host in said if said[host] == wanted])
+            index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
+            said = self._facts(batch, "__psk_rotation_reached")
+            wanted = f"{state.run_token}/{index}"
+            return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
         return rotation.settle(state, self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence"))
 
-    def _begin(self, rotation: Rotation, arguments: Arguments) -> State:
-        hosts = arguments["hosts"]
-        everybody = self.variables.get("ansible_play_hosts_all") or hosts
-        confirmation, devices = check_hooks(self._facts(hosts, "__psk_rotation_hooks"), os.path.isfile)
+    def _planned(self, arguments: Arguments) -> tuple[Options, Memory]:
+        """Looks at the play and at the hosts of this batch, before anything is asked of anybody. Raises InputError."""
+        mode, play = arguments["mode"], PlayOfTask(self._task, self._templar)
+        batch = list(self.variables.get("ansible_play_batch") or ())
+        hosts = play.hosts(batch, (*OF_HOST, *OF_BATCH))
+        refuse(complaints(play.keywords(), hosts, mode, os.path.isfile))
+        hooks = {host.name: hooks_of(host) for host in hosts}
+        memory = self._memory()
+        everybody = self.variables.get("ansible_play_hosts_all") or batch
+        others = play.hosts(
+            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels",)
+        )
+        memory.claims.update({x.name: patterns(x.values.get("psk_rotation_tunnels"), x.name) for x in others})
+        memory.claims.update({name: own.tunnels for name, own in hooks.items()})
         keeps = arguments["escrow"]["backend"] != "none"
-        if not keeps and arguments["mode"] == "rotate":
+        if not keeps and mode == "rotate":
             self._display.warning("psk_rotation: without an escrow, a crash between Cloudflare and a device loses keys")
-        summaries = self._facts(everybody, "psk_rotation_summary")
+        manual = any(own.confirmation == "manual" for own in hooks.values() if own.tunnels)
         options = Options(
-            hosts=frozenset(hosts),
+            hosts=frozenset(batch),
+            owner=self.owner(),
+            devices=frozenset(name for name, own in hooks.items() if own.acts),
+            verifying=frozenset(name for name, own in hooks.items() if own.verifies(mode)),
+            chosen=frozenset(name for name, own in hooks.items() if own.chosen),
+            hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
+            reach={name: own.reach for name, own in hooks.items() if own.acts and own.reach},
+            failed_before=memory.failed(batch, mode),
+            first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
             force=arguments["force"],
             wave_size=arguments["wave_size"],
             canary=arguments["canary"],
             group_by=arguments["group_by"],
-            confirmation=confirmation,
+            confirmation="manual" if manual else "none",
             max_failures=arguments["max_failures"],
-            failed={host: counted(found, arguments["mode"]) for host, found in summaries.items()},
-            sites=self._facts(everybody, "ipsec_tunnels_site"),
-            adopt=keeps,
-            mode=arguments["mode"],
+            sites={x.name: str(x.values["ipsec_tunnels_site"]) for x in hosts if x.values.get("ipsec_tunnels_site")},
+            unknown_psk=arguments["unknown_psk"] if keeps else "",
+            mode=mode,
             rollback_id=arguments["rollback_id"],
             now=time.time_ns(),
         )
-        return rotation.begin(
-            self.rotation_id(),
-            options,
-            self._facts(everybody, "__psk_rotation_claim", "psk_rotation_tunnels"),
-            devices=devices,
-            preflight=arguments["preflight"],
-        )
+        return options, memory
 
-    def _facts(self, hosts: Iterable[str], *names: str) -> dict[str, Any]:
-        """The first of these variables that a host has, by host. Hosts that have none are left out."""
-        found: dict[str, Any] = {}
-        for host in hosts:
-            variables = self.variables["hostvars"][host]
-            name = next((x for x in names if x in variables), None)
-            if name is not None and variables[name] is not None:
-                found[host] = variables[name]
-        return found
+    def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
+        """What these hosts have reported. Hosts that have not are left out."""
+        everybody = self.variables["hostvars"]
+        return {host: everybody[host][name] for host in hosts if everybody[host].get(name) is not None}
 
 
-def _shown(state: State, *, check: bool) -> Result:
+def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
+    """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
+    failures = [x["failures"] for x in summaries if x["failures"]]
+    message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
+    facts = {"psk_rotation_summary": summaries[0]}
+    return {
+        "changed": False,
+        "failed": bool(failures),
+        "msg": message,
+        "ansible_facts": facts,
+        "_ansible_no_log": False,
+    }
+
+
+def _state_of(arguments: Arguments, owner: str) -> State | None:
+    """The state that this run's step before has made; None at the beginning. Raises InputError."""
+    if arguments["operation"] == "begin":
+        return None
+    try:
+        state = load(arguments["state"]["memory"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError("there is no state of this rotation: start the role from its beginning") from None
+    if state.owner != owner:
+        raise InputError("this state is another run's: start the role from its beginning")
+    return state
+
+
+def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
     """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
     flying = {x.id for x in state.in_flight}
-    results = {host: [in_check(x) for x in own] if check else own for host, own in state.results.items()}
     told = {host: [x.to_dict() for x in own] for host, own in results.items()}
     wave_results = {host: [x for x in own if x["id"] in flying] for host, own in told.items()} if flying else {}
+    wave_hosts = [sorted({x.host for x in wave}) for wave in state.waves] if state.devices else []
+    inside = sum(len(x) for x in wave_hosts)
+    outside = len(state.results) * len(wave_hosts) - inside
     return {
         "rotation_id": state.rotation_id,
-        "has_devices": bool(state.devices),
-        "wave_hosts": [sorted({x.host for x in wave}) for wave in state.waves],
+        "wave_hosts": wave_hosts,
+        # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
+        "wave_tasks": "wave.yml" if outside * 4 <= inside else "wave_of_some.yml",
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
+        "hooks": {host: _chain(files) for host, files in state.hooks.items()},
+        "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
         "summaries": {
             host: json.dumps(summary(own, len(state.waves), state.rotation_id, state.mode))
             for host, own in results.items()
@@ -163,3 +229,21 @@ def _shown(state: State, *, check: bool) -> Result:
         "changed": state.changed,
         "memory": state.dump() if state.devices else "",
     }
+
+
+@functools.cache
+def _text_of(path: str) -> str:
+    """The text of a task file; raises InputError."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise InputError(f"{path} can't be read ({os.strerror(exc.errno or 0)})") from None
+
+
+def _chain(files: Sequence[str]) -> list[dict[str, str]]:
+    """The task files of a device.
+
+    Ansible joins equal includes of several hosts. Only those whose whole chain is the same may be joined: otherwise one
+    host's verify tasks could run before its device tasks, with those of another.
+    """
+    return [{"file": file, "chain": " ".join(files)} for file in files]

@@ -58,8 +58,10 @@ options:
       - V(settle) judges them by what their hosts have reported, and writes that down. RV(rolling_back) then says how
         many failed.
       - V(roll_back) sets the previous PSKs of these. Their devices have to act again.
+      - V(report) shows what became of a host's tunnels, sets the fact C(psk_rotation_summary), and fails if a tunnel is
+        not done.
     type: str
-    choices: [begin, wave, roll_back, settle]
+    choices: [begin, wave, roll_back, settle, report]
     required: true
   state:
     description: What the step before returned. Needed by all but V(begin).
@@ -87,11 +89,6 @@ options:
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
     default: rotate
-  hosts:
-    description: With V(begin) and V(wave), the hosts of this batch.
-    type: list
-    elements: str
-    default: []
   max_age:
     description: With V(begin), a PSK older than this is due. Seconds, or a number with V(s), V(m), V(h), V(d) or V(w).
     type: str
@@ -103,6 +100,11 @@ options:
     description: With V(begin), how many tunnels the first wave may hold. 0 means no limit of its own.
     type: int
     default: 0
+  unknown_psk:
+    description: With V(begin), what becomes of tunnels whose PSK the escrow does not know.
+    type: str
+    choices: [refuse, rotate, skip]
+    default: refuse
   group_by:
     description: With V(begin), the rule of C(psk_rotation_group_by).
     type: raw
@@ -123,6 +125,12 @@ options:
     description: With V(wave), which wave, from 0.
     type: int
     default: 0
+  summaries:
+    description:
+      - With V(report), RV(summaries) of this host, and of hosts that have left the play, for which it reports.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: magicwan.cloudflare.psk_escrow_info
   - module: magicwan.cloudflare.ipsec_psk
@@ -135,7 +143,6 @@ EXAMPLES = r"""
     escrow:
       backend: file
       path: psks.vault.yml
-    hosts: [localhost]
     max_age: 90d
   vars:
     psk_rotation_tunnels: [all]
@@ -147,12 +154,8 @@ rotation_id:
   description: Identifier of this rotation.
   returned: success
   type: str
-has_devices:
-  description: Whether any host of the batch has device or verify tasks, so that the waves are still to be gone.
-  returned: success
-  type: bool
 wave_hosts:
-  description: The hosts of each wave.
+  description: The hosts of each wave that is still to be gone; none where no host has device or verify tasks.
   returned: success
   type: list
   elements: list

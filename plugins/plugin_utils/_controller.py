@@ -45,6 +45,11 @@ def check_lease(lease: int) -> None:
         raise InputError(f"psk_rotation_lease must be 1 to {LONGEST_LEASE:.0f} seconds, not {lease}")
 
 
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, such as in a tunnel's name, shown as an escape."""
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode("ascii") for x in text)
+
+
 class ControllerAction(ActionBase):
     """Every result is censored, since most hold PSKs; an error leaves as one line without a secret."""
 
@@ -61,13 +66,13 @@ class ControllerAction(ActionBase):
         try:
             result.update(self.work(arguments))
         except CloudflareError as exc:
-            result.update(failed=True, msg=self.about(exc.message, arguments), failure=exc.failure)
+            result.update(failed=True, msg=printable(self.about(exc.message, arguments)), failure=exc.failure)
         except (EscrowError, AnsibleError) as exc:
-            result.update(failed=True, msg=self.about(str(exc), arguments))
+            result.update(failed=True, msg=printable(self.about(str(exc), arguments)))
         except Exception as exc:  # pylint: disable=broad-exception-caught
             result.update(failed=True, msg=self.about(internal_error(exc).message, arguments))
         else:
-            result["_ansible_no_log"] = True
+            result.setdefault("_ansible_no_log", True)
         return result
 
     def spec(self) -> ArgumentSpec:
@@ -77,6 +82,10 @@ class ControllerAction(ActionBase):
     def work(self, arguments: Arguments) -> Result:
         """Does it. Raises CloudflareError, EscrowError."""
         raise NotImplementedError
+
+    def say(self, line: str) -> None:
+        """Shows a line of progress."""
+        self._display.display(printable(line))
 
     def about(self, message: str, arguments: Arguments) -> str:
         """An error message as the user sees it."""

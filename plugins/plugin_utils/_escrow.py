@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _late, _status, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import PREPARED, Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
 
@@ -69,7 +69,8 @@ class Escrow(Mover):
         """Takes the tunnels and makes their next PSKs durable, read back, before anybody may send them.
 
         ``judge`` raises Refused if, on the record as it is now, the tunnel is no longer to be taken. A tunnel that
-        begins is given up again if one of its ``siblings`` is seen in flight afterwards.
+        begins is given up again if one of its ``siblings`` is seen in flight afterwards; so is one that a run has left
+        prepared while a sibling is further on, since its PSK can't have been sent.
         """
         claim = self.claim()
         new_psks = {i: generate_psk() for i in targets}
@@ -209,14 +210,20 @@ class Escrow(Mover):
             if i not in without and x.status in (_status.PREPARED, _status.APPLIED, _status.ROLLING_BACK)
         }
         sending = [i for i, x in going.items() if x.record.psk_to_send() is not None]
-        beginning = [i for i in sending if going[i].record.begins]
+        beginning = [i for i in sending if going[i].record.state == PREPARED]
         others = {j for i in beginning for j in siblings.get(i, ()) if j not in going}
         if sending:
             self._read_back(sending, others)
         refused = dict(moves.refused)
         claim = self.claim()
         in_flight = {j: record for j in others if (record := self.record_of(j)) is not None and record.unresolved}
-        blocked = {i: j for i in beginning for j in siblings.get(i, ()) if j in in_flight}
+        blocked = {
+            i: j
+            for i in beginning
+            for j in siblings.get(i, ())
+            # Of two that are prepared, one that begins gives way; both would only wait for each other.
+            if j in in_flight and (going[i].record.begins or in_flight[j].state != PREPARED)
+        }
         if blocked:
             reasons = {
                 i: f"{in_flight[j].name!r}, which backs it up, is {in_flight[j].state}" for i, j in blocked.items()

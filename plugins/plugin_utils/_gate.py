@@ -16,11 +16,13 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 Member = Mapping[str, t.Any]
 
@@ -100,6 +102,14 @@ class HealthGate:
             for i, own in siblings.items()
             if own and not any(_health.accepted(states[m["id"]], self.gate.accept) for m in own)
         }
+
+    def split(
+        self, entries: Sequence[Planned], groups: Mapping[str, Sequence[Member]]
+    ) -> tuple[list[Planned], list[Planned]]:
+        """The tunnels that may be touched now, and those that nothing backs up."""
+        unsafe = self.unsafe([{"id": x.id, "group": x.group} for x in entries], groups)
+        others = [replace(x, status=_status.UNHEALTHY, reason=unsafe[x.id]) for x in entries if x.id in unsafe]
+        return [x for x in entries if x.id not in unsafe], others
 
     def failing(self, members: Sequence[Member]) -> dict[str, str]:
         """Waits until all of these tunnels are in an accepted state; returns why not, by id, when time is over."""

@@ -8,36 +8,51 @@
 
 from __future__ import annotations
 
-import itertools
 import typing as t
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of, parse_limit
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 MAX_WAVE_SIZE = 1000
+NAMES_SHOWN = 10
+UNKNOWN_PSK = ("refuse", "rotate", "skip")
 # rotate begins and finishes, reconcile only finishes, confirm confirms what waits, rollback rolls back, report looks.
 MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
 
 Tunnel = Mapping[str, t.Any]
+# Host and group of tunnels, by id.
+Places = Mapping[str, Sequence[t.Optional[str]]]
 
 
 @dataclass(frozen=True)
 class Options:
     """How to plan. ``max_age`` in seconds, ``now`` in nanoseconds since 1970.
 
-    ``hosts`` are those of this batch; ``adopt`` rotates a tunnel whose PSK the escrow does not know, whatever its age.
+    ``hosts`` are those of this batch; ``unknown_psk`` says what becomes of a tunnel whose PSK the escrow does not know:
+    refuse, rotate or skip, or, where there is no escrow, nothing.
     ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback rolls back beside what is unresolved.
-    ``failed`` are the failures of each host in earlier batches, ``sites`` the site of each device.
+    ``devices`` are the hosts with tasks of their own, ``verifying`` those whose tasks prove a PSK, ``chosen`` those on
+    which the user has said how to confirm; ``hooks`` and ``reach`` are their task files. ``failed_before`` and
+    ``first_wave`` count failures and waves of earlier batches; ``sites`` are by device.
     """
 
     hosts: frozenset[str]
+    owner: str = ""
+    devices: frozenset[str] = frozenset()
+    verifying: frozenset[str] = frozenset()
+    chosen: frozenset[str] = frozenset()
+    hooks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reach: Mapping[str, str] = field(default_factory=dict)
+    failed_before: int = 0
+    first_wave: int = 0
     max_age: int | None = None
     force: bool = False
     wave_size: int = MAX_WAVE_SIZE
@@ -45,9 +60,8 @@ class Options:
     group_by: t.Any = "auto"
     confirmation: str = "none"
     max_failures: t.Any = "0"
-    failed: Mapping[str, int] = field(default_factory=dict)
     sites: Mapping[str, str] = field(default_factory=dict)
-    adopt: bool = True
+    unknown_psk: str = "refuse"
     mode: str = "rotate"
     rollback_id: str = ""
     now: int = 0
@@ -57,24 +71,6 @@ class Options:
             raise InputError(f"psk_rotation_wave_size must be 1 to {MAX_WAVE_SIZE}, not {self.wave_size}")
         if self.canary < 0:
             raise InputError(f"psk_rotation_canary must not be negative, but is {self.canary}")
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
-
-    ``generation`` is that of its record when it was planned. ``excused``: it is skipped, and that needs nobody.
-    """
-
-    id: str
-    name: str
-    host: str
-    group: str
-    trace: Trace
-    status: str
-    reason: str
-    generation: int = 0
-    excused: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,44 +95,47 @@ class Plan:
         return [x for part in (*self.waves, self.unchanged, self.left) for x in part]
 
 
-def groups_of(
-    tunnels: Sequence[Tunnel], owners: Mapping[str, str], records: Mapping[str, Record], options: Options
-) -> Groups:
-    """The groups of the account, with what the escrow knows of tunnels whose devices are not in the play."""
-    hosts = {i: x.host for i, x in records.items() if x.host}
-    earlier = {i: x.group for i, x in records.items() if x.group}
-    return group(tunnels, options.group_by, Hints(owners, hosts, earlier, options.sites))
+def hints_of(owners: Mapping[str, str], records: Mapping[str, Record], places: Places, options: Options) -> Hints:
+    """What is known of the account's tunnels, also of those whose devices are not in the play."""
+    known: dict[str, Sequence[str | None]] = {**places, **{i: [x.host, x.group] for i, x in records.items()}}
+    hosts = {i: host for i, (host, dummy) in known.items() if host}
+    earlier = {i: name for i, (dummy, name) in known.items() if name}
+    return Hints(owners, hosts, earlier, options.sites)
 
 
-def scope(tunnels: Sequence[Tunnel], owners: Mapping[str, str], options: Options) -> list[str]:
-    """The tunnels of which this batch of hosts has to know: its own, and those that may back them up.
+def scope(tunnels: Sequence[Tunnel], owners: Mapping[str, str], places: Places | None, options: Options) -> list[str]:
+    """The tunnels of which this batch of hosts has to know: its own, and those that back them up.
 
-    Automatic groups rest on what the escrow knows of every tunnel, its device above all.
+    The first batch of a run looks at all that the play claims, and at the whole account where groups are automatic:
+    these rest on what the escrow knows of every tunnel, its device above all.
     """
-    if options.group_by == AUTO:
+    if places is None and options.group_by == AUTO:
         return [x["id"] for x in tunnels]
-    groups = group(tunnels, options.group_by, Hints(owners))
+    groups = group(tunnels, options.group_by, hints_of(owners, {}, places or {}, options))
     own = {groups.of[i] for i, host in owners.items() if host in options.hosts}
-    return [x["id"] for x in tunnels if groups.of[x["id"]] in own]
+    return [x["id"] for x in tunnels if groups.of[x["id"]] in own or (places is None and x["id"] in owners)]
 
 
 def plan(
     tunnels: Sequence[Tunnel],
     records: Mapping[str, Record],
-    claims: Mapping[str, t.Any],
+    owners: Mapping[str, str],
     options: Options,
+    places: Places | None = None,
 ) -> Plan:
     """The rotation of this batch of hosts. Raises InputError.
 
-    ``tunnels`` are the account's as the API lists them, ``records`` those of the escrow by tunnel id, ``claims`` the
-    patterns by host of all hosts of the play.
+    ``tunnels`` are the account's as the API lists them, ``records`` those of the escrow by tunnel id, ``owners`` the
+    hosts of the play at which its tunnels end, by tunnel id; ``places`` what an earlier batch has learned of others.
     """
-    owners = owners_of(tunnels, claims)
-    groups = groups_of(tunnels, owners, records, options)
+    groups = group(tunnels, options.group_by, hints_of(owners, records, places or {}, options))
+    unknown = _unknown(tunnels, records, owners, options, everybody=places is None)
     all_of_it: dict[str, Planned] = {}
     for tunnel in tunnels:
         record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel)
         status, reason = judge(record, trace, options)
+        if tunnel["id"] in unknown and status == _status.DUE and options.unknown_psk == "skip":
+            status, reason = _status.UNKNOWN, "its PSK is not in the escrow"
         all_of_it[tunnel["id"]] = Planned(
             id=tunnel["id"],
             name=tunnel["name"],
@@ -146,24 +145,52 @@ def plan(
             status=status,
             reason=reason,
             generation=record.generation if record else 0,
+            sound=record is None or _is_sound(record, trace),
         )
     parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
     for entry in all_of_it.values():
         if entry.host in options.hosts:
             part, entry = _placed(entry, groups, all_of_it, records, options)
             parts[part].append(entry)
-    earlier = itertools.takewhile(lambda host: host not in options.hosts, claims)
     hidden = sum(1 for x in all_of_it.values() if x.host in options.hosts and not x.trace.shown)
     return Plan(
-        waves=build_waves(parts["ready"], options.wave_size, options.canary),
+        waves=_waves.build_waves(parts["ready"], options.wave_size, options.canary),
         unchanged=parts["unchanged"],
         left=parts["left"],
         foreign=[x for x in parts["left"] if x.status == _status.STUCK and records[x.id].state != STUCK],
         groups=groups,
         limit=parse_limit(options.max_failures, len(owners)),
-        failed_before=sum(options.failed.get(host, 0) for host in earlier),
+        failed_before=options.failed_before,
         notices=[*_notices(tunnels, hidden), *_told_groups(groups, tunnels, parts["ready"])],
     )
+
+
+def _unknown(
+    tunnels: Sequence[Tunnel],
+    records: Mapping[str, Record],
+    owners: Mapping[str, str],
+    options: Options,
+    *,
+    everybody: bool,
+) -> set[str]:
+    """The claimed tunnels that have a PSK of which the escrow knows nothing. Raises InputError if these are refused."""
+    if options.mode != "rotate" or not options.unknown_psk:
+        return set()
+    looked_at = [x for x in tunnels if x["id"] in owners and (everybody or owners[x["id"]] in options.hosts)]
+    found = [x for x in looked_at if not _psk.trace_of(x).missing and not _knows_a_key(records.get(x["id"]))]
+    if found and options.unknown_psk == "refuse":
+        more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
+        raise InputError(
+            f"the escrow does not know the PSKs of {len(found)} of {len(looked_at)} tunnels"
+            f" ({', '.join(x['name'] for x in found[:NAMES_SHOWN])}{more}), and nothing was written: is"
+            " psk_rotation_escrow the right one? If so, adopt their PSKs first (magicwan.cloudflare.adopt_psks), or set"
+            " psk_rotation_unknown_psk to rotate, which can't be rolled back, or to skip"
+        )
+    return {x["id"] for x in found}
+
+
+def _knows_a_key(record: Record | None) -> bool:
+    return record is not None and bool(record.current or record.pending or record.discarded)
 
 
 def _placed(
@@ -179,7 +206,7 @@ def _placed(
     if entry.status == _status.UNCHANGED:
         return "unchanged", entry
     if entry.status == _status.RESUME:
-        return "ready", entry
+        return _resumed(entry, records.get(entry.id), options)
     if entry.status != _status.DUE:
         return "left", entry
     for sibling in (all_of_it[i] for i in groups.siblings(entry.id)):
@@ -191,8 +218,24 @@ def _placed(
             state = record.state if record else sibling.status
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits)
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
     return "ready", entry
+
+
+def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[str, Planned]:
+    """What a device was involved in is not finished without one, unless the user has said how to confirm."""
+    involved = record is not None and record.device is not False and record.unresolved
+    if involved and entry.host not in options.devices and entry.host not in options.chosen:
+        reason = (
+            f"{entry.reason}, and its last step had a device: run with its device tasks, or set"
+            " psk_rotation_confirmation (none or manual) if others have configured it"
+        )
+        return "left", replace(entry, status=_status.SKIPPED, reason=reason)
+    return "ready", entry
+
+
+def _is_sound(record: Record, trace: Trace) -> bool:
+    return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
 
 
 def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
@@ -247,8 +290,8 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
     current = record.current if record else None
     if trace.missing:
         return _status.DUE, "the tunnel has no PSK"
-    if options.adopt and current is None:
-        return _status.DUE, "the escrow does not know its PSK"
+    if options.unknown_psk and current is None:
+        return _status.DUE, "the escrow does not know its PSK, so that the rotation can't be rolled back"
     if current is None and not trace.shown:
         return _status.UNCHANGED, "nobody knows how old its PSK is"
     # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.
@@ -258,78 +301,12 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
 
 
 def _waits(record: Record, options: Options) -> bool:
-    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
-    if options.mode == "confirm":
-        return record.state == APPLIED or bool(record.rollback and record.rollback.applied)
-    return record.state == APPLIED and options.confirmation == "manual" and options.mode != "rollback"
-
-
-def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:
-    """Cuts entries into waves of at most ``size``, the first of at most ``canary`` if that is not 0.
-
-    A group's members go into different waves, unresolved ones first: the next is touched only when the one before is
-    done.
-    """
-    rounds: dict[int, list[Planned]] = {}
-    members: dict[str, int] = {}
-    for entry in sorted(entries, key=lambda x: x.status != _status.RESUME):
-        turn = members.get(entry.group, 0)
-        members[entry.group] = turn + 1
-        rounds.setdefault(turn, []).append(entry)
-    waves: list[list[Planned]] = []
-    last: dict[str, int] = {}
-    open_from = 0
-    for turn in sorted(rounds):
-        for entry in rounds[turn]:
-            while open_from < len(waves) and len(waves[open_from]) >= _capacity(open_from, size, canary):
-                open_from += 1
-            index = max(open_from, last.get(entry.group, -1) + 1)
-            while index < len(waves) and len(waves[index]) >= _capacity(index, size, canary):
-                index += 1
-            while index >= len(waves):
-                waves.append([])
-            waves[index].append(entry)
-            last[entry.group] = index
-    return [wave for wave in waves if wave]
-
-
-def _capacity(index: int, size: int, canary: int) -> int:
-    return min(canary, size) if index == 0 and canary else size
-
-
-def going(
-    waves: Sequence[Sequence[Planned]],
-    index: int,
-    statuses: Mapping[str, str],
-    hosts: Collection[str],
-    failed: int,
-    limit: int,
-    mode: str = "rotate",
-) -> tuple[list[Planned], list[Planned]]:
-    """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
-
-    ``statuses`` says by id what became of the tunnels of the waves before, ``failed`` how many have failed so far. A
-    tunnel goes only if its host is among ``hosts`` and no more have failed than ``limit``; one that begins, only if
-    every tunnel of its group that went before is done.
-    """
-    if failed > limit:
-        reason = f"stopped after {failed} failures, {limit} being allowed"
-        return [], [replace(x, status=_status.STOPPED, reason=reason) for x in waves[index]]
-    before = {x.id: x for wave in waves[:index] for x in wave}
-    unfinished: dict[str, Planned] = {}
-    for tunnel_id, entry in before.items():
-        if statuses.get(tunnel_id) not in _status.done_in(mode):
-            unfinished[entry.group] = entry
-    ready, others = [], []
-    for entry in waves[index]:
-        sibling = unfinished.get(entry.group)
-        if entry.host not in hosts:
-            reason = f"its device {entry.host} is not reachable"
-            others.append(replace(entry, status=_status.UNREACHED, reason=reason))
-        elif sibling and entry.status != _status.RESUME:
-            waits = statuses.get(sibling.id) == _status.WAITING
-            reason = f"{sibling.name!r}, which backs it up, {'waits for confirmation' if waits else 'is not done'}"
-            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits))
-        else:
-            ready.append(entry)
-    return ready, others
+    """Whether Cloudflare holds a key that some later step, not this run, confirms, and the device's tasks are done."""
+    if record.state == APPLIED and record.pending:
+        wanted = options.mode == "confirm" or (options.confirmation == "manual" and options.mode != "rollback")
+        delivered = record.pending.delivered
+    else:
+        wanted = options.mode == "confirm" and bool(record.rollback and record.rollback.applied)
+        delivered = bool(record.rollback and record.rollback.delivered)
+    # A record of 1.0.0 does not say whether there was a device; it has no lease once it was left to wait.
+    return wanted and (delivered or record.device is False or (record.device is None and record.lease is None))

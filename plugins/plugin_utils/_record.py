@@ -84,7 +84,8 @@ class Pending:
     """The PSK that a rotation is bringing about.
 
     ``baseline`` is the time that Cloudflare showed when the rotation began, ``reported`` the one that it showed before
-    the latest attempt; ``attempt`` counts how often the PSK was to be sent, from 1.
+    the latest attempt; ``attempt`` counts how often the PSK was to be sent, from 1. ``delivered``: since Cloudflare has
+    it, its device's tasks have succeeded.
     """
 
     psk: str = field(repr=False)
@@ -95,11 +96,12 @@ class Pending:
     attempt: int = 1
     applied_on: str | None = None
     at_least: bool = False
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Whether Cloudflare has the previous PSK again, and since when.
+    """Whether Cloudflare has the previous PSK again, and since when; and whether the device's tasks have succeeded.
 
     ``at_least``, while it is not applied: a request of which nothing is known may have decided what Cloudflare has.
     """
@@ -107,6 +109,7 @@ class Rollback:
     applied: bool = False
     applied_on: str | None = None
     at_least: bool = False
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

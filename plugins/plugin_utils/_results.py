@@ -16,7 +16,7 @@ from dataclasses import replace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import inside_addresses, view
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan, Planned
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     OPERATIONS,
@@ -28,6 +28,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
     State,
     new_token,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 NAMES_SHOWN = 10
 
@@ -36,7 +37,6 @@ def first_state(
     rotation_id: str,
     options: Options,
     plan: Plan,
-    devices: frozenset[str],
     tunnels: Sequence[Mapping[str, t.Any]],
     records: Mapping[str, Record],
 ) -> State:
@@ -56,10 +56,15 @@ def first_state(
     planned = [x.id for wave in plan.waves for x in wave]
     return State(
         rotation_id=rotation_id,
+        owner=options.owner,
         mode=options.mode,
         operation=OPERATIONS.get(options.mode, PREPARE),
         confirmation=options.confirmation,
-        devices=devices,
+        devices=options.devices,
+        verifying=options.verifying,
+        first_wave=options.first_wave,
+        hooks=options.hooks,
+        reach=options.reach,
         waves=plan.waves,
         siblings={i: plan.groups.siblings(i) for i in planned},
         limit=plan.limit,
@@ -226,20 +231,15 @@ def summary(found: Sequence[Result], waves: int, rotation_id: str, mode: str = "
     }
 
 
-def counted(told: Mapping[str, t.Any], mode: str = "rotate") -> int:
-    """How many tunnels of a summary psk_rotation_max_failures counts."""
-    return sum(1 for x in told.get("by_tunnel", {}).values() if x["status"] in _status.counted_in(mode))
-
-
-_BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")
-
-
 def counts(found: Sequence[Result]) -> dict[str, int]:
     """How many tunnels have each status."""
     number: dict[str, int] = {}
     for result in found:
         number[result.status] = number.get(result.status, 0) + 1
     return dict(sorted(number.items()))
+
+
+_BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")
 
 
 def told_counts(found: Sequence[Result]) -> str:

@@ -22,17 +22,34 @@ from dataclasses import dataclass, replace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk, mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results, _status, _transitions, _upkeep
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
+    generate_psk,
+    mark_as_secret,
+    redact,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
+    _plan,
+    _results,
+    _status,
+    _transitions,
+    _upkeep,
+    _waves,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken, Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import (
+    Verdict,
+    not_done,
+    rotations,
+    verdicts,
+    verified,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import Verdict, verdicts
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Planned
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     CONFIRM,
     OPERATIONS,
@@ -46,6 +63,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 
 @dataclass(frozen=True)
@@ -71,24 +89,26 @@ class Rotation:
         self,
         rotation_id: str,
         options: _plan.Options,
-        claims: Mapping[str, t.Any],
+        memory: Memory,
         *,
-        devices: frozenset[str],
         preflight: bool,
     ) -> State:
         """Plans the rotation of this batch of hosts, and carries it out where no device has tasks of its own.
 
-        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it.
+        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it. ``memory``
+        holds what the hosts of the play claim, and learns where other tunnels are.
         """
         tunnels = self.client.list_tunnels()
-        owners = owners_of(tunnels, claims)
+        owners = owners_of(tunnels, memory.claims)
         names = {x["id"]: x["name"] for x in tunnels}
         escrow = self._escrow(rotation_id, names)
-        records = escrow.open(_plan.scope(tunnels, owners, options))
-        plan = _plan.plan(tunnels, records, claims, options)
+        records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))
+        plan = _plan.plan(tunnels, records, owners, options, memory.places)
+        if memory.places is None:
+            memory.places = {i: [x.host, x.group] for i, x in records.items()}
         for line in plan.notices:
             self.say(line)
-        state = _results.first_state(rotation_id, options, plan, devices, tunnels, records)
+        state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
             state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
@@ -98,15 +118,20 @@ class Rotation:
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
             self._validate([x for wave in state.waves for x in wave])
-        if not devices:
+        if not state.devices:
             for index in range(len(state.waves)):
                 done = self._wave(state, index, options.hosts, escrow)
                 state = replace(done, changed=done.changed or state.changed)
         return state
 
-    def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
-        """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
-        return self._wave(state, index, hosts, self._escrow_of(state))
+    def wave(self, state: State, index: int, hosts: Collection[str], reached: Collection[str]) -> State:
+        """Sets the PSKs of wave ``index``, as far as it may go now and its devices can be managed.
+
+        ``hosts`` are still in the play, ``reached`` those of them that were asked and have answered. One that was done
+        in the wave before, and one that is the controller itself, need not be asked.
+        """
+        sure = [x for x in hosts if x in reached or x in state.proven or x not in state.reach]
+        return self._wave(state, index, sure, self._escrow_of(state))
 
     def roll_back(self, state: State) -> State:
         """Sets the previous PSKs of what the last wave could not bring about."""
@@ -120,28 +145,33 @@ class Rotation:
 
     def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
-        found = verdicts(state.in_flight, evidence, state.token)
+        escrow = self._escrow_of(state)
+        keys = {psk for record in escrow.read([x.id for x in state.in_flight]).values() for psk in record.keys()}  # noqa: SIM118
+        found = [
+            replace(x, reason=x.reason and redact(x.reason, keys))
+            for x in verdicts(state.in_flight, evidence, state.token, state.verifying)
+        ]
         if self.gate is not None and state.operation != ROLL_BACK:
             found = self._through(self.gate, state, found)
         done, failed = [x for x in found if x.reason is None], [x for x in found if x.reason is not None]
-        escrow = self._escrow_of(state)
         places = {x.tunnel.id: (x.tunnel.name, x.tunnel.host) for x in found}
         if state.confirmation == "manual" and state.operation != CONFIRM:
-            moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), _rotations(done))
+            moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), rotations(done))
         else:
-            moves = escrow.confirm({x.tunnel.id: _verified(x, state) for x in done})
+            moves = escrow.confirm({x.tunnel.id: verified(x, state.devices) for x in done})
         outcomes = _results.outcomes(moves, places, {x.tunnel.id: x.exposure for x in done})
         to_roll_back: list[Flying] = []
         if state.operation == PREPARE and not self.validate_only:
             to_roll_back = [replace(x.tunnel, reason=x.reason) for x in failed]
         if state.operation == PREPARE:
-            outcomes += [_failed(x) for x in failed]
+            outcomes += [not_done(x) for x in failed]
         else:
-            left = escrow.release({x.tunnel.id: x.reason for x in failed}, _rotations(failed))
+            left = escrow.release({x.tunnel.id: x.reason for x in failed}, rotations(failed))
             outcomes += _results.outcomes(left, places)
         state = after(state, outcomes, changed=moves.changed)
         self._tell(state)
-        return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back))
+        proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
+        return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back, proven=proven))
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -176,16 +206,17 @@ class Rotation:
     def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
         entries = state.waves[index]
         failed = _failed_so_far(state)
-        ready, others = _plan.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
+        ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
         if self.gate is not None and state.mode != "rollback":
-            ready, unhealthy = _healthy(self.gate, state, ready)
+            ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
             ready = self._as_reported_now(ready)
-        progress = Progress(f"wave {index + 1} of {len(state.waves)}", time.time(), [x.id for x in entries])
+        number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
+        progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
         state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
-        escrow.wave = index + 1
+        escrow.wave = number
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
@@ -278,13 +309,6 @@ def _failed_so_far(state: State) -> int:
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
 
 
-def _healthy(gate: HealthGate, state: State, entries: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """The tunnels that may be touched now, and those that nothing backs up."""
-    unsafe = gate.unsafe([{"id": x.id, "group": x.group} for x in entries], state.members)
-    others = [replace(x, status=_status.UNHEALTHY, reason=unsafe[x.id]) for x in entries if x.id in unsafe]
-    return [x for x in entries if x.id not in unsafe], others
-
-
 def _target(entry: Planned, state: State) -> Target:
     return Target(
         name=entry.name,
@@ -303,8 +327,13 @@ def _judge(entries: Sequence[Planned]) -> Judge:
     def judge(tunnel_id: str, record: Record | None) -> None:
         entry = planned[tunnel_id]
         if record is not None and record.generation > entry.generation and not record.unresolved:
-            when = record.current.applied_on if record.current else None
-            raise Refused(f"another run has rotated it meanwhile, on {when}", status=_status.UNCHANGED)
+            found = _psk.compare(record.expected(), entry.trace)
+            if found == _psk.NEWER:
+                return  # somebody else has changed it since, which is for the transition to say
+            done = f"another run has rotated it meanwhile, on {record.current.applied_on if record.current else None}"
+            if found == _psk.LATE:
+                raise Refused(f"{done}, and Cloudflare shows a later time: run again")
+            raise Refused(done, status=_status.UNCHANGED)
 
     return judge
 
@@ -322,20 +351,3 @@ def _judge_back(entries: Sequence[Planned]) -> Judge:
             raise Refused("another run has gone on with it meanwhile; look, and run again")
 
     return judge
-
-
-def _rotations(found: Sequence[Verdict]) -> dict[str, str]:
-    return {x.tunnel.id: x.tunnel.rotation_id for x in found}
-
-
-def _verified(verdict: Verdict, state: State) -> Verified:
-    if verdict.seen:
-        status = _status.CONFIRMED
-    else:
-        status = _status.DELIVERED if verdict.tunnel.host in state.devices else _status.HANDED_OVER
-    return Verified(status, verdict.tunnel.rotation_id, verdict.exposure)
-
-
-def _failed(verdict: Verdict) -> Outcome:
-    """Until it is rolled back, what it says of the key stays."""
-    return Outcome(verdict.tunnel.id, verdict.tunnel.name, verdict.tunnel.host, _status.FAILED, reason=verdict.reason)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Planned
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 PREPARE, ROLL_BACK, CONFIRM = "prepare", "roll_back", "confirm"
 OPERATIONS = {"rollback": ROLL_BACK, "confirm": CONFIRM}
@@ -110,17 +110,22 @@ class Progress:
 class State:
     """Where the rotation of a batch of hosts stands.
 
-    ``devices`` are the hosts with tasks of their own; ``token`` is what evidence of this wave must carry, ``run_token``
-    what a host must report, with the wave's index, whose device was reached before it; ``siblings`` are the other
-    tunnels of each planned tunnel's group; ``members`` what the health gate needs of each group; ``overlay`` what a
-    check run would have written.
+    ``owner`` is the run that has made it. ``devices`` are the hosts with tasks of their own, ``verifying`` those whose
+    tasks prove the PSK, ``proven`` those that were done in the wave before; ``hooks`` are the task files of each,
+    ``reach`` the one that finds out if it can be managed, where somebody has to ask. ``first_wave`` is the number of
+    the first wave in the run, from 0. ``token`` is what evidence of this wave must carry, ``run_token`` what a host
+    must report, with the wave's index, whose device was reached before it. ``siblings`` are the other tunnels of each
+    planned tunnel's group, ``members`` what the health gate needs of each group, ``overlay`` what a check run would
+    have written.
     """
 
     rotation_id: str
+    owner: str
     mode: str
     operation: str
     confirmation: str
     devices: frozenset[str]
+    verifying: frozenset[str]
     waves: Sequence[Sequence[Planned]]
     siblings: Mapping[str, Sequence[str]]
     limit: int
@@ -133,7 +138,11 @@ class State:
     in_flight: Sequence[Flying] = ()
     to_roll_back: Sequence[Flying] = ()
     members: Mapping[str, Sequence[Mapping[str, t.Any]]] = field(default_factory=dict)
-    overlay: Mapping[str, t.Any] = field(default_factory=dict, repr=False)
+overlay: Mapping[str, t.Any] = field(default_factory=dict, repr=False)
+    hooks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reach: Mapping[str, str] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()
+    first_wave: int = 0
     changed: bool = False
 
     def all_results(self) -> list[Result]:
@@ -143,13 +152,17 @@ class State:
     def dump(self) -> str:
         """The state as a text, with PSKs in it."""
         found = {x.name: getattr(self, x.name) for x in fields(self)}
-        found["devices"] = sorted(self.devices)
+        for name in _SETS:
+            found[name] = sorted(getattr(self, name))
         found["waves"] = [[_plain(x) for x in wave] for wave in self.waves]
         found["progress"] = _plain(self.progress)
         found["results"] = {host: [_plain(x) for x in own] for host, own in self.results.items()}
         for name in ("in_flight", "to_roll_back"):
             found[name] = [_plain(x) for x in getattr(self, name)]
         return json.dumps(found, default=_plain)
+
+
+_SETS = ("devices", "verifying", "proven")
 
 
 def new_token() -> str:
@@ -160,7 +173,8 @@ def new_token() -> str:
 def load(text: str) -> State:
     """The state that a step before has dumped."""
     found = json.loads(text)
-    found["devices"] = frozenset(found["devices"])
+    for name in _SETS:
+        found[name] = frozenset(found[name])
     found["waves"] = [[Planned(**{**x, "trace": Trace(**x["trace"])}) for x in wave] for wave in found["waves"]]
     found["progress"] = Progress(**found["progress"])
     found["results"] = {host: [Result(**x) for x in own] for host, own in found["results"].items()}

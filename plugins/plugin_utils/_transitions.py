@@ -114,7 +114,9 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     if (found == NEWER or record.state == STUCK) and record.current:
         record = replace(record, current=replace(record.current, superseded=True))
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == APPLIED and found not in (NEWER, LATE) and not target.trace.missing:
+    # Where a device has failed to prove its PSK, Cloudflare may have another one: it is set again.
+    unproven = record.reason is not None or target.trace.missing
+    if record.state == APPLIED and found not in (NEWER, LATE) and not unproven:
         return Moved(note(record, "resumed", claim), _status.APPLIED)
     if record.pending:
         record = _with_rollback_time(record)
@@ -131,9 +133,11 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
 
 
 def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
-    """Gives a PSK up that was never sent."""
-    if not record.begins or not record.is_held_by(claim):
+    """Gives a PSK up that was not sent. One that an earlier run has left is kept, as if it might have been."""
+    if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
+    if not record.begins:
+        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 
@@ -159,7 +163,7 @@ def applied(
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
     at_least = repeated or record.pending.attempt > 1 or may_be_disturbed(record, claim)
-    pending = replace(record.pending, applied_on=applied_on, at_least=at_least)
+    pending = replace(record.pending, applied_on=applied_on, at_least=at_least, delivered=False)
     return Moved(note(record.of_state(APPLIED, pending=pending, reason=None), "applied", claim), _status.APPLIED)
 
 
@@ -256,12 +260,18 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
 
 
 def release(record: Record, reason: str | None, claim: Claim) -> Moved:
-    """Leaves the record where it is, for another run, or a later step, to go on with."""
-    record = mine(record, claim)
-    record = replace(record, lease=None, reason=reason or record.reason)
+    """Leaves the record where it is, for another run, or a later step, to go on with.
+
+    Without a ``reason`` the device has the PSK that Cloudflare has set, or none has to act: it waits for confirmation.
+    """
+    record = replace(mine(record, claim), lease=None, reason=reason or record.reason)
     status = status_of(record)
-    if status in (_status.APPLIED, _status.ROLLING_BACK) and not reason:
-        status = _status.WAITING
+    if record.state == APPLIED and record.pending:
+        record = replace(record, pending=replace(record.pending, delivered=not reason))
+        status = status if reason else _status.WAITING
+    elif record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
+        record = replace(record, rollback=replace(record.rollback, delivered=not reason))
+        status = status if reason else _status.WAITING
     return Moved(note(record, "released", claim), status)
 
 

@@ -19,7 +19,7 @@ from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
 PASSWORD = "vault-password-of-the-tests"
-LOCALHOST = "localhost\n"
+LOCALHOST = "localhost psk_rotation_tunnels=all\n"
 
 ACTIONS = Path(__file__).resolve().parent / "action_plugins"
 
@@ -165,6 +165,7 @@ class Stage:
             "psk_rotation_escrow": {"backend": "file", "path": str(self.escrow_path)},
             "devices_folder": str(self.folder / "devices"),
             "results_folder": str(self.folder / "results"),
+            "psk_rotation_unknown_psk": "rotate",
             **(variables or {}),
         }
         extra_vars = {key: value for key, value in extra_vars.items() if value is not None}
