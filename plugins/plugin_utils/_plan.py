@@ -161,7 +161,11 @@ def plan(
         groups=groups,
         limit=parse_limit(options.max_failures, len(owners)),
         failed_before=options.failed_before,
-        notices=[*_notices(tunnels, hidden), *_told_groups(groups, tunnels, parts["ready"])],
+        notices=[
+            *_notices(tunnels, hidden),
+            *_told_groups(groups, tunnels, parts["ready"]),
+            *(_unclaimed(tunnels, owners) if places is None else ()),
+        ],
     )
 
 
@@ -249,6 +253,16 @@ def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
 
 def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
     return [told(groups, tunnels, [x.id for x in ready])] if ready else []
+
+
+def _unclaimed(tunnels: Sequence[Tunnel], owners: Mapping[str, str]) -> list[str]:
+    names = [str(x["name"]) for x in tunnels if x["id"] not in owners]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return [
+        f"no host of this play claims {len(names)} of {len(tunnels)} tunnels: {', '.join(names[:NAMES_SHOWN])}{more}"
+    ]
 
 
 def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
