@@ -453,11 +453,19 @@ def test_where_nothing_goes_no_groups_are_told() -> None:
 
 
 def test_a_tunnel_that_is_named_as_the_word_for_all_is_told() -> None:
-    found = plan([tunnel("t1", "all"), tunnel("t2", "*")], {"t1": known(), "t2": known()}, {"localhost": ["t1"]})
+    claims = {"localhost": ["t1", "t2"]}
+    found = plan([tunnel("t1", "all"), tunnel("t2", "*")], {"t1": known(), "t2": known()}, claims)
     assert found.notices == [
         "'all' is the name of a tunnel, too: it is reached by its id only",
         "'*' is the name of a tunnel, too: it is reached by its id only",
     ]
+
+
+def test_tunnels_that_no_host_of_the_play_claims_are_told_by_the_first_batch() -> None:
+    records = {"t1": known(), "t2": known()}
+    told = ["no host of this play claims 1 of 2 tunnels: lima"]
+    assert plan(PAIR, records, {"localhost": ["t1"]}).notices == told
+    assert plan(PAIR, records, {"localhost": ["t1"]}, places={}).notices == []
 
 
 def test_tunnels_without_a_time_are_told_once() -> None:
