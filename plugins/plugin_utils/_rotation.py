@@ -217,6 +217,9 @@ class Rotation:
         operation = OPERATIONS.get(state.mode, PREPARE)
         state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
         escrow.wave = number
+        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+        if operation == CONFIRM:
+            return self._confirm(after(state, skipped, changed=False), ready, escrow)
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
@@ -224,8 +227,17 @@ class Rotation:
         else:
             targets = {x.id: _target(x, state) for x in ready}
             taken = escrow.take(targets, siblings, _judge(ready), force=self.force)
-        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
+
+    def _confirm(self, state: State, ready: Sequence[Planned], escrow: Escrow) -> State:
+        """Has the devices prove what waits for it; where there is none, the user's word counts."""
+        known = escrow.read([x.id for x in ready])
+        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id in known]
+        state = replace(state, in_flight=waiting)
+        if not state.devices:
+            said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}
+            return self.settle(state, said)
+        return state
 
     def _fly(
         self,

@@ -189,7 +189,8 @@ class FakeStore:
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
-            if tunnel_id in run.looking:
+            if tunnel_id in run.unread:
+                run.unread.discard(tunnel_id)
                 run.reads[tunnel_id] = stored.version
         run.pause("read done")
         return found

@@ -98,7 +98,9 @@ class Run:
         self.results: dict[str, Result] = {}
         self.changed = False
         self.reads: dict[str, int] = {}
+        # The tunnels on which a step judges, and those of them whose record it has not read yet.
         self.looking: set[str] = set()
+        self.unread: set[str] = set()
         self.looked: dict[str, float] = {}
         self.hub: greenlet | None = None
         self.greenlet: greenlet | None = None
@@ -253,6 +255,7 @@ class Run:
 
     def _step(self, step: Callable[[Rotation], State], overlay: Mapping[str, Any] | None = None) -> State:
         """One task of the role, in a process of its own."""
+        self.unread = set(self.looking)
         self.pause("step")
         store: Any = OverlayStore(FakeStore(self), overlay) if self.wish.check else FakeStore(self)
         client: Any = FakeClient(self)
