@@ -50,6 +50,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
+SITE = "ipsec_tunnels_site"
 
 
 class ActionModule(ControllerAction):
@@ -140,10 +141,11 @@ class ActionModule(ControllerAction):
         memory = self._memory()
         everybody = self.variables.get("ansible_play_hosts_all") or batch
         others = play.hosts(
-            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels",)
+            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
         )
         memory.claims.update({x.name: patterns(x.values.get("psk_rotation_tunnels"), x.name) for x in others})
         memory.claims.update({name: own.tunnels for name, own in hooks.items()})
+        memory.sites.update({x.name: str(x.values[SITE]) for x in (*hosts, *others) if x.values.get(SITE)})
         keeps = arguments["escrow"]["backend"] != "none"
         if not keeps and mode == "rotate":
             self._display.warning("psk_rotation: without an escrow, a crash between Cloudflare and a device loses keys")
@@ -165,7 +167,7 @@ class ActionModule(ControllerAction):
             group_by=arguments["group_by"],
             confirmation="manual" if manual else "none",
             max_failures=arguments["max_failures"],
-            sites={x.name: str(x.values["ipsec_tunnels_site"]) for x in hosts if x.values.get("ipsec_tunnels_site")},
+            sites=memory.sites,
             unknown_psk=arguments["unknown_psk"] if keeps else "",
             mode=mode,
             rollback_id=arguments["rollback_id"],

@@ -28,12 +28,13 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 class Memory:
     """What earlier batches have left.
 
-    ``claims`` are the tunnels of each host of the play, ``tunnels`` what became of each by id: ``{name, host, status,
-    reason, excused, exposure}``. ``waves`` counts the waves so far. ``places`` are host and group of each tunnel as the
-    escrow had them at the beginning; None before.
+    ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
+    what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
+    ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
+    sites: dict[str, str] = field(default_factory=dict)
     tunnels: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     waves: int = 0
     places: dict[str, list[str | None]] | None = None

@@ -559,6 +559,43 @@ def test_a_psk_that_was_never_sent_is_withdrawn_without_a_trace_of_it() -> None:
     assert record.lease is None
 
 
-def test_a_psk_that_may_have_been_sent_is_not_withdrawn() -> None:
+def test_a_psk_that_an_earlier_run_has_left_is_withdrawn_and_kept() -> None:
+    resumed = prepare(record_in(PREPARED), LONG_AGO, "x", LATER).record
+    record = _transitions.withdraw(resumed, "a sibling is in flight", LATER).record
+    assert (record.state, keys(record)) == (
+        IDLE,
+        {"current": "old", "previous": None, "pending": None, "discarded": ["new"]},
+    )
+
+
+@pytest.mark.parametrize("state", [IN_DOUBT, APPLIED, ROLLING_BACK])
+def test_a_psk_that_may_have_been_sent_is_not_withdrawn(state: str) -> None:
+    record = replace(record_in(state), lease=record_in(PREPARED).lease)
     with pytest.raises(Refused, match="may have been sent"):
-        _transitions.withdraw(prepare(record_in(PREPARED), LONG_AGO, "x", LATER).record, "why", LATER)
+        _transitions.withdraw(record, "why", ME)
+
+
+def test_only_who_holds_a_tunnel_withdraws() -> None:
+    with pytest.raises(Refused, match="may have been sent"):
+        _transitions.withdraw(record_in(PREPARED), "why", OTHER)
+
+
+def test_what_waits_has_reached_its_device_and_what_failed_has_not() -> None:
+    for reason, delivered in ((None, True), ("the device failed", False)):
+        pending = _transitions.release(record_in(APPLIED), reason, ME).record.pending
+        assert pending is not None and pending.delivered is delivered
+        rollback = _transitions.release(rolled_back_at_cloudflare(), reason, ME).record.rollback
+        assert rollback is not None and rollback.delivered is delivered
+
+
+def test_a_psk_that_is_set_again_has_to_reach_its_device_again() -> None:
+    waiting = _transitions.release(record_in(APPLIED), None, ME).record
+    again = prepare(waiting, None, "x", LATER).record
+    pending = _transitions.applied(again, at(21), LATER).record.pending
+    assert pending is not None and not pending.delivered
+
+
+def test_a_psk_that_its_device_could_not_prove_is_set_again() -> None:
+    failed = _transitions.release(record_in(APPLIED), "no IKE_AUTH was seen", ME).record
+    after = prepare(failed, 1, "x", LATER)
+    assert (after.record.state, after.record.psk_to_send()) == (IN_DOUBT, "new")
