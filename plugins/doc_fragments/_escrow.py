@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option that says where PSKs are kept; ``plugin_utils/_backends`` is its argument spec."""
+    """The option that says where PSKs are kept; ``plugin_utils/_stores`` is its argument spec."""
 
     DOCUMENTATION = r"""
 requirements:
