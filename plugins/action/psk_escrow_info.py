@@ -12,6 +12,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     ControllerAction,
     Result,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import shown
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import find
 
 
@@ -37,5 +38,5 @@ class ActionModule(ControllerAction):
         wanted = arguments["tunnels"]
         with self.store(arguments) as store:
             found = store.load() if wanted is None else find(store, wanted, missing_ok=True)
-        tunnels = [{"id": i, **x.record.shown(), "history": list(x.record.history)} for i, x in found.items()]
+        tunnels = [{"id": i, **shown(x.record), "history": list(x.record.history)} for i, x in found.items()]
         return {"changed": False, "tunnels": tunnels, "msg": f"{len(tunnels)} records"}

@@ -87,7 +87,10 @@ class ActionModule(ControllerAction):
         check_lease(arguments["lease"])
         state = _state_of(arguments, self.owner())
         options, memory = self._planned(arguments) if state is None else (None, self._memory())
-        client, gate = Client(connection_of(arguments)), parse_gate(arguments["health"], arguments["lease"])
+        client, gate = (
+            Client(connection_of(arguments), say=self.say),
+            parse_gate(arguments["health"], arguments["lease"]),
+        )
         with self.store(arguments, state.overlay if state else None) as store:
             rotation = Rotation(
                 client=client,
@@ -149,7 +152,7 @@ class ActionModule(ControllerAction):
             chosen=frozenset(name for name, own in hooks.items() if own.chosen),
             hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
             reach={name: own.reach for name, own in hooks.items() if own.acts and own.reach},
-            failed_before=memory.failed(batch),
+            failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
             force=arguments["force"],

@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _late, _status, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import PREPARED, Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
 
@@ -29,6 +29,9 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions i
 FRESH = 2.0
 # A request may take so long; a lease that ends earlier, in seconds, does not cover it.
 MARGIN = 30.0
+
+
+Judge = Callable[[str, t.Optional[Record]], None]
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,15 @@ class Escrow(Mover):
         self,
         targets: Mapping[str, Target],
         siblings: Mapping[str, Iterable[str]],
-        judge: Callable[[str, Record | None], None],
+        judge: Judge,
         *,
         force: bool = False,
     ) -> Taken:
         """Takes the tunnels and makes their next PSKs durable, read back, before anybody may send them.
 
         ``judge`` raises Refused if, on the record as it is now, the tunnel is no longer to be taken. A tunnel that
-        begins is given up again if one of its ``siblings`` is seen in flight afterwards.
+        begins is given up again if one of its ``siblings`` is seen in flight afterwards; so is one that a run has left
+        prepared while a sibling is further on, since its PSK can't have been sent.
         """
         claim = self.claim()
         new_psks = {i: generate_psk() for i in targets}
@@ -83,13 +87,17 @@ class Escrow(Mover):
         rotations: Mapping[str, str],
         traces: Mapping[str, _psk.Trace],
         siblings: Mapping[str, Iterable[str]],
+        judge: Judge | None = None,
     ) -> Taken:
-        """Takes the tunnels back to their previous PSKs. One without stays as it is, and says so."""
+        """Takes the tunnels back to their previous PSKs, as ``take``. One without stays as it is, and says so."""
         claim = self.claim()
         without: set[str] = set()
 
         def move(tunnel_id: str, record: Record | None) -> Moved:
             record = _of_rotation(record, rotations.get(tunnel_id))
+            if judge:
+                judge(tunnel_id, record)
+            without.discard(tunnel_id)
             try:
                 return _transitions.roll_back(record, reasons[tunnel_id], claim, traces.get(tunnel_id))
             except Refused as exc:
@@ -145,7 +153,7 @@ class Escrow(Mover):
             record, psk = present(record), taken[tunnel_id]
             answer = answers.get(tunnel_id) or _psk.Answer(_psk.IN_DOUBT, failure or "no result")
             if psk is None:
-                moved = Moved(record, _transitions.OF_STATE[record.state])
+                moved = Moved(record, _transitions.status_of(record))
             elif answer.status == _psk.UNSENT:
                 return _transitions.release(record, answer.reason, claim)
             elif answer.status == _psk.UNAPPLIED:
@@ -183,7 +191,14 @@ class Escrow(Mover):
     def stick(self, seen: Mapping[str, str | None]) -> Moves:
         """Marks tunnels whose PSK somebody else has changed, at the times ``seen``."""
         claim = self.claim()
-        return self.move(seen, lambda i, record: _transitions.stick(present(record), seen[i], claim))
+
+        def move(tunnel_id: str, record: Record | None) -> Moved:
+            record = present(record)
+            if _psk.compare(record.expected(), _psk.Trace(seen[tunnel_id])) != _psk.NEWER:
+                raise Refused("another run has rotated it meanwhile")
+            return _transitions.stick(record, seen[tunnel_id], claim)
+
+        return self.move(seen, move)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -195,14 +210,20 @@ class Escrow(Mover):
             if i not in without and x.status in (_status.PREPARED, _status.APPLIED, _status.ROLLING_BACK)
         }
         sending = [i for i, x in going.items() if x.record.psk_to_send() is not None]
-        beginning = [i for i in sending if going[i].record.begins]
+        beginning = [i for i in sending if going[i].record.state == PREPARED]
         others = {j for i in beginning for j in siblings.get(i, ()) if j not in going}
         if sending:
             self._read_back(sending, others)
         refused = dict(moves.refused)
         claim = self.claim()
         in_flight = {j: record for j in others if (record := self.record_of(j)) is not None and record.unresolved}
-        blocked = {i: j for i in beginning for j in siblings.get(i, ()) if j in in_flight}
+        blocked = {
+            i: j
+            for i in beginning
+            for j in siblings.get(i, ())
+            # Of two that are prepared, one that begins gives way; both would only wait for each other.
+            if j in in_flight and (going[i].record.begins or in_flight[j].state != PREPARED)
+        }
         if blocked:
             reasons = {
                 i: f"{in_flight[j].name!r}, which backs it up, is {in_flight[j].state}" for i, j in blocked.items()

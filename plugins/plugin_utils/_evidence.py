@@ -12,7 +12,9 @@ import typing as t
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Flying
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Flying, Outcome
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,22 @@ def _why_not(said: Mapping[str, t.Any], own: Sequence[Flying], token: str) -> st
 
 def _kind(value: t.Any) -> str:
     return "list" if isinstance(value, (list, tuple)) else "text" if isinstance(value, str) else type(value).__name__
+
+
+def rotations(found: Sequence[Verdict]) -> dict[str, str]:
+    """The rotation of each tunnel, by id."""
+    return {x.tunnel.id: x.tunnel.rotation_id for x in found}
+
+
+def verified(verdict: Verdict, devices: Container[str]) -> Verified:
+    """How it is known that the tunnel is done; ``devices`` are the hosts with tasks of their own."""
+    if verdict.seen:
+        status = _status.CONFIRMED
+    else:
+        status = _status.DELIVERED if verdict.tunnel.host in devices else _status.HANDED_OVER
+    return Verified(status, verdict.tunnel.rotation_id, verdict.exposure)
+
+
+def not_done(verdict: Verdict) -> Outcome:
+    """The outcome of a tunnel that its device has failed. Until it is rolled back, what is known of its PSK stays."""
+    return Outcome(verdict.tunnel.id, verdict.tunnel.name, verdict.tunnel.host, _status.FAILED, reason=verdict.reason)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
@@ -23,6 +24,7 @@ AUTO, NONE = "auto", "none"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # Tunnels whose names differ only in their last part back each other up, if they are no more than this.
 LARGEST_FAMILY = 4
+GROUPS_SHOWN = 10
 _LAST_PART = re.compile(r"^(.+)[-_. ][^-_. ]+$")
 _ENDING = re.compile(r"(?:(?<=\d)[a-z]|(?<=[a-z])\d+)$", re.IGNORECASE)
 
@@ -47,7 +49,7 @@ class Hints:
     """What is known beside the account: the device of a tunnel, its group by an earlier run, the site of a device.
 
     ``claimed`` are the tunnels whose device is in the play, by the device's name; ``hosts`` and ``earlier`` are by
-    tunnel id, as the escrow knows them.
+    tunnel id, as the escrow knows them. The controller is no device, whatever it claims.
     """
 
     claimed: Mapping[str, str] = field(default_factory=dict)
@@ -57,8 +59,8 @@ class Hints:
 
     def host(self, tunnel_id: str) -> str | None:
         """The device at which the tunnel ends; None if that is not known."""
-        host = self.claimed.get(tunnel_id) or self.hosts.get(tunnel_id)
-        return None if host in LOCAL_HOSTS else host
+        known = (self.claimed.get(tunnel_id), self.hosts.get(tunnel_id))
+        return next((x for x in known if x and x not in LOCAL_HOSTS), None)
 
 
 def group(tunnels: Sequence[Tunnel], group_by: t.Any, hints: Hints) -> Groups:
@@ -68,6 +70,8 @@ def group(tunnels: Sequence[Tunnel], group_by: t.Any, hints: Hints) -> Groups:
     if group_by == NONE:
         return _collected({x["id"]: x["id"] for x in tunnels}, {})
     if isinstance(group_by, Mapping):
+        if not group_by:
+            raise InputError("psk_rotation_group_by is an empty mapping: set none if nothing backs anything up")
         named = _mapped(tunnels, group_by)
         why = "named by psk_rotation_group_by"
     else:
@@ -75,6 +79,30 @@ def group(tunnels: Sequence[Tunnel], group_by: t.Any, hints: Hints) -> Groups:
         why = "matched by psk_rotation_group_by"
     ids = [str(x["id"]) for x in tunnels]
     return _collected({i: named.get(i, i) for i in ids}, dict.fromkeys(named.values(), why))
+
+
+def told(groups: Groups, tunnels: Sequence[Tunnel], ids: Collection[str]) -> str:
+    """The groups of these tunnels in a line: who is in each, and why."""
+    names = {x["id"]: str(x["name"]) for x in tunnels}
+    touched = dict.fromkeys(groups.of[i] for i in ids)
+    several = [x for x in touched if len(groups.members[x]) > 1]
+    alone = [names[groups.members[x][0]] for x in touched if len(groups.members[x]) == 1]
+    shown = [f"{', '.join(names[i] for i in groups.members[x])} ({groups.why[x]})" for x in several]
+    parts = []
+    if several:
+        parts.append(_few(shown, f"{_count(several, 'group')} of tunnels that back each other up: ", "; "))
+    if alone:
+        parts.append(_few(alone, f"{_count(alone, 'tunnel')} that nothing backs up: ", ", "))
+    return "; ".join(parts)
+
+
+def _count(found: Sequence[str], what: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"
+
+
+def _few(found: Sequence[str], head: str, between: str) -> str:
+    more = f"{between}and {len(found) - GROUPS_SHOWN} more" if len(found) > GROUPS_SHOWN else ""
+    return head + between.join(found[:GROUPS_SHOWN]) + more
 
 
 def _collected(of: Mapping[str, str], why: Mapping[str, str]) -> Groups:
@@ -158,15 +186,17 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
     rules: list[tuple[str, t.Callable[[Tunnel], str | None], int | None]] = [
         ("device", lambda x: hints.host(x["id"]), None),
         ("site", lambda x: hints.sites.get(hints.host(x["id"]) or ""), None),
-        ("customer endpoint", lambda x: x.get("customer_endpoint"), None),
+        ("customer endpoint", lambda x: _endpoint(x.get("customer_endpoint")), None),
         ("names", lambda x: _family(x["name"] or ""), LARGEST_FAMILY),
     ]
     for what, key_of, largest in rules:
         for key, own in _by(tunnels, key_of).items():
-            if len(own) > 1 and (largest is None or len(own) <= largest):
+            joins = len(own) > 1 and (largest is None or len(own) <= largest)
+            if joins:
                 sets.join(own, f"{what} {key}" if largest is None else f"names {key}*")
-            for tunnel_id in own:
-                labels.setdefault(tunnel_id, key)
+            if joins or largest is None:
+                for tunnel_id in own:
+                    labels.setdefault(tunnel_id, key)
     for _label, own in _by(tunnels, lambda x: hints.earlier.get(x["id"])).items():
         if len(own) > 1 and any(i not in hints.claimed for i in own):
             sets.join(own, "an earlier run")
@@ -190,6 +220,14 @@ def _by(tunnels: Sequence[Tunnel], key_of: t.Callable[[Tunnel], str | None]) -> 
         if key:
             found.setdefault(key, []).append(tunnel["id"])
     return found
+
+
+def _endpoint(address: str | None) -> str | None:
+    """One text for each address, however it is written."""
+    try:
+        return str(ip_address(address)) if address else None
+    except ValueError:
+        return address
 
 
 def _family(name: str) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace, later_time, same_time
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import is_later
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -23,12 +24,11 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Rollback,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import (
-    OF_STATE,
     Moved,
     again,
     first_pending,
-    is_later,
     note,
+    status_of,
 )
 
 
@@ -40,7 +40,7 @@ def applied_late(record: Record, psk: str, applied_on: str | None, claim: Claim)
     after = _learned(record, psk, applied_on, claim)
     if after is None:
         raise Refused("another run has taken it over")
-    return Moved(note(after, "applied late", claim), OF_STATE[after.state])
+    return Moved(note(after, "applied late", claim), status_of(after))
 
 
 def _learned(record: Record, psk: str, on: str | None, claim: Claim) -> Record | None:
@@ -50,10 +50,10 @@ def _learned(record: Record, psk: str, on: str | None, claim: Claim) -> Record |
             return None
         if record.state == ROLLING_BACK and rollback and rollback.applied and not is_later(on, rollback.applied_on):
             return None
-        pending = replace(pending, applied_on=later_time(pending.applied_on, on), at_least=True)
+        pending = replace(pending, applied_on=later_time(pending.applied_on, on), at_least=True, delivered=False)
         if record.state == ROLLING_BACK:
-            return replace(record, pending=pending, rollback=Rollback())
-        return record.of_state(APPLIED, pending=pending, reason=None, seen=None)
+            return replace(record, pending=pending, rollback=Rollback(at_least=True))
+        return record.of_state(APPLIED, pending=pending, rollback=None, reason=None, seen=None)
     if current and current.psk == psk:
         on = later_time(current.applied_on, on)
         if pending is None and (record.state == IDLE or _explains(record, on)):

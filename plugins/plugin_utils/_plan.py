@@ -12,11 +12,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, LOCAL_HOSTS, Groups, Hints, group
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
@@ -144,6 +145,7 @@ def plan(
             status=status,
             reason=reason,
             generation=record.generation if record else 0,
+            sound=record is None or _is_sound(record, trace),
         )
     parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
     for entry in all_of_it.values():
@@ -157,9 +159,13 @@ def plan(
         left=parts["left"],
         foreign=[x for x in parts["left"] if x.status == _status.STUCK and records[x.id].state != STUCK],
         groups=groups,
-        limit=_waves.parse_limit(options.max_failures, len(owners)),
+        limit=parse_limit(options.max_failures, len(owners)),
         failed_before=options.failed_before,
-        notices=_notices(tunnels, hidden),
+        notices=[
+            *_notices(tunnels, hidden),
+            *_told_groups(groups, tunnels, parts["ready"]),
+            *(_unclaimed(tunnels, owners) if places is None else ()),
+        ],
     )
 
 
@@ -216,21 +222,24 @@ def _placed(
             state = record.state if record else sibling.status
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits)
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
     return "ready", entry
 
 
 def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[str, Planned]:
     """What a device was involved in is not finished without one, unless the user has said how to confirm."""
     involved = record is not None and record.device is not False and record.unresolved
-    local = entry.host in LOCAL_HOSTS and record is not None and record.host in (None, *LOCAL_HOSTS)
-    if involved and not local and entry.host not in options.devices and entry.host not in options.chosen:
+    if involved and entry.host not in options.devices and entry.host not in options.chosen:
         reason = (
             f"{entry.reason}, and its last step had a device: run with its device tasks, or set"
             " psk_rotation_confirmation (none or manual) if others have configured it"
         )
         return "left", replace(entry, status=_status.SKIPPED, reason=reason)
     return "ready", entry
+
+
+def _is_sound(record: Record, trace: Trace) -> bool:
+    return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
 
 
 def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
@@ -240,6 +249,20 @@ def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
     if hidden:
         found.append(f"Cloudflare does not show when the PSKs of {hidden} tunnels were set: the escrow's times count")
     return found
+
+
+def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
+    return [told(groups, tunnels, [x.id for x in ready])] if ready else []
+
+
+def _unclaimed(tunnels: Sequence[Tunnel], owners: Mapping[str, str]) -> list[str]:
+    names = [str(x["name"]) for x in tunnels if x["id"] not in owners]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return [
+        f"no host of this play claims {len(names)} of {len(tunnels)} tunnels: {', '.join(names[:NAMES_SHOWN])}{more}"
+    ]
 
 
 def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
@@ -257,17 +280,18 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
-        if _waits(record, options) and found != _psk.NEWER:
+        late = found == _psk.LATE
+        replaced = found == _psk.NEWER or late or trace.missing
+        if _waits(record, options) and not replaced:
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
-        late = found == _psk.LATE
     if options.mode == "rollback":
         mine = record is not None and record.rotation_id == options.rollback_id and record.previous is not None
         if options.rollback_id and mine:
             return _status.DUE, f"the rotation {options.rollback_id} is rolled back"
         return _status.UNCHANGED, "nothing to roll back"
-    if late and options.mode == "rotate" and not options.force:
+    if late and not (options.force and options.mode == "rotate"):
         return _status.RESUME, "its PSK was sent more than once, and Cloudflare has set one since: it is set again"
     if options.mode in ("reconcile", "confirm"):
         return _status.UNCHANGED, "nothing to finish"
@@ -291,30 +315,12 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
 
 
 def _waits(record: Record, options: Options) -> bool:
-    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
-    if options.mode == "confirm":
-        return record.state == APPLIED or bool(record.rollback and record.rollback.applied)
-    return record.state == APPLIED and options.confirmation == "manual" and options.mode != "rollback"
-
-
-def owners_of(tunnels: Sequence[Tunnel], claims: Mapping[str, t.Any]) -> dict[str, str]:
-    """The host of each claimed tunnel. Raises InputError for an unknown tunnel, or one that two hosts claim."""
-    owners: dict[str, str] = {}
-    for host, patterns in claims.items():
-        try:
-            chosen = _tunnel.select(tunnels, [patterns] if isinstance(patterns, str) else patterns or [])
-        except InputError as exc:
-            raise InputError(f"psk_rotation_tunnels of {host}: {exc}") from None
-        for tunnel in chosen:
-            if tunnel["id"] in owners:
-                raise InputError(
-                    f"psk_rotation_tunnels: both {owners[tunnel['id']]} and {host} name the tunnel {tunnel['name']!r};"
-                    " a tunnel ends at one device"
-                )
-            owners[tunnel["id"]] = host
-    if not owners:
-        raise InputError(
-            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates,"
-            " or all on localhost"
-        )
-    return owners
+    """Whether Cloudflare holds a key that some later step, not this run, confirms, and the device's tasks are done."""
+    if record.state == APPLIED and record.pending:
+        wanted = options.mode == "confirm" or (options.confirmation == "manual" and options.mode != "rollback")
+        delivered = record.pending.delivered
+    else:
+        wanted = options.mode == "confirm" and bool(record.rollback and record.rollback.applied)
+        delivered = bool(record.rollback and record.rollback.delivered)
+    # A record of 1.0.0 does not say whether there was a device; it has no lease once it was left to wait.
+    return wanted and (delivered or record.device is False or (record.device is None and record.lease is None))

@@ -84,7 +84,8 @@ class Pending:
     """The PSK that a rotation is bringing about.
 
     ``baseline`` is the time that Cloudflare showed when the rotation began, ``reported`` the one that it showed before
-    the latest attempt; ``attempt`` counts how often the PSK was to be sent, from 1.
+    the latest attempt; ``attempt`` counts how often the PSK was to be sent, from 1. ``delivered``: since Cloudflare has
+    it, its device's tasks have succeeded.
     """
 
     psk: str = field(repr=False)
@@ -95,15 +96,20 @@ class Pending:
     attempt: int = 1
     applied_on: str | None = None
     at_least: bool = False
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Whether Cloudflare has the previous PSK again, and since when."""
+    """Whether Cloudflare has the previous PSK again, and since when; and whether the device's tasks have succeeded.
+
+    ``at_least``, while it is not applied: a request of which nothing is known may have decided what Cloudflare has.
+    """
 
     applied: bool = False
     applied_on: str | None = None
     at_least: bool = False
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ class Record:
     seen: str | None = None
     gone: bool = False
     history: tuple[Data, ...] = ()
-    other: Mapping[str, t.Any] = field(default_factory=dict)
+    other: Mapping[str, t.Any] = field(default_factory=dict, repr=False)
 
     def of_state(self, state: str, **changes: t.Any) -> Record:
         """This record in another state."""
@@ -190,9 +196,10 @@ class Record:
 
     def psk_of_device(self) -> str | None:
         """The PSK that the device should hold: the one that Cloudflare holds; None while nobody knows it."""
-        forward = self.state == ROLLING_BACK and not (self.rollback and self.rollback.applied)
-        if self.pending and (self.state == APPLIED or forward):
+        if self.pending and self.state == APPLIED:
             return self.pending.psk
+        if self.pending and self.state == ROLLING_BACK and not (self.rollback and self.rollback.applied):
+            return None if self.rollback and self.rollback.at_least else self.pending.psk
         if self.state == STUCK or not self.current or self.current.superseded:
             return None
         if self.state == IN_DOUBT and self.pending and self.pending.psk != self.current.psk:
@@ -225,37 +232,6 @@ class Record:
     def is_held_by(self, claim: Claim) -> bool:
         """Whether the lease is this run's, expired or not: nobody else has taken the tunnel since."""
         return self.lease is not None and self.lease.owner == claim.owner
-
-    def shown(self) -> Data:
-        """The record without its secrets."""
-        current, pending, lease, rollback = self.current, self.pending, self.lease, self.rollback
-        expected = self.expected()
-        return {
-            "name": self.name,
-            "ipsec_id": self.ipsec_id,
-            "host": self.host,
-            "group": self.group,
-            "state": self.state,
-            "generation": self.generation,
-            "gone": self.gone,
-            "has_current": current is not None,
-            "has_previous": self.previous is not None,
-            "applied_on": current.applied_on if current else None,
-            "made_on": self.made_on,
-            "confirmed": current.confirmed if current else None,
-            "confirmed_on": current.confirmed_on if current else None,
-            "pending_applied_on": pending.applied_on if pending else None,
-            "rollback_applied": bool(rollback and rollback.applied),
-            "rollback_applied_on": rollback.applied_on if rollback else None,
-            "expected_on": expected.on if expected else None,
-            "expected_at_least": bool(expected and expected.at_least),
-            "rotation_id": self.rotation_id,
-            "wave": pending.wave if pending else current.wave if current else None,
-            "exposure_seconds": None if pending or not current else current.exposure_seconds,
-            "lease_owner": lease.owner if lease else None,
-            "lease_until": lease.until if lease else None,
-            "reason": self.reason,
-        }
 
     # -- as stored --------------------------------------------------------------------------------------------------
 
@@ -312,6 +288,8 @@ class Record:
         return found
 
 
+# False is not the same as nothing here: the PSK is known not to have been seen to work.
+_TOLD_IF_FALSE = ("confirmed",)
 _FIELDS = tuple(x.name for x in fields(Record) if x.name != "other")
 _NAMES: dict[type[t.Any], tuple[str, ...]] = {
     kind: tuple(x.name for x in fields(kind)) for kind in (Key, Pending, Rollback, Lease)
@@ -325,7 +303,7 @@ def _plain(part: Key | Pending | Rollback | Lease | None, **always: t.Any) -> Da
     found: Data = always
     for name in _NAMES[type(part)]:
         value = getattr(part, name)
-        if value is not None and value is not False:
+        if value is not None and (value is not False or name in _TOLD_IF_FALSE):
             found[name] = value
     return found
 
@@ -335,6 +313,8 @@ def _part(key: str, kind: type[t.Any], needed: tuple[str, ...], data: t.Any) -> 
         raise ValueError(f"its {key} must be a mapping with {', '.join(needed)}")
     if not isinstance(data.get("psk", ""), str):
         raise ValueError(f"the PSK of its {key} is not text: put it into quotes")
+    if not isinstance(data.get("until", 0.0), (int, float)):
+        raise ValueError(f"the until of its {key} is not a number")
     return kind(**{name: data[name] for name in _NAMES[kind] if data.get(name) is not None})
 
 

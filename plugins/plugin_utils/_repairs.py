@@ -20,11 +20,11 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Refused,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import (
-    OF_STATE,
     Moved,
     again,
     mine,
     note,
+    status_of,
 )
 
 
@@ -46,4 +46,4 @@ def unstick(record: Record, claim: Claim) -> Moved:
 
 def mark_gone(record: Record, gone: bool, claim: Claim) -> Moved:
     """The account has no such tunnel any more, or again. All PSKs stay."""
-    return Moved(note(replace(record, gone=gone), "gone" if gone else "found again", claim), OF_STATE[record.state])
+    return Moved(note(replace(record, gone=gone), "gone" if gone else "found again", claim), status_of(record))

@@ -193,12 +193,10 @@ def outcomes(
 
 def in_check(result: Result) -> Result:
     """The result as a check run shows it: no PSK was made, and nothing has happened."""
-    status = _status.shown_in_check(result.status)
-    if status == result.status and result.status not in _status.CHANGED:
+    if not result.changed and result.status != _status.FAILED:
         return result
-    return replace(
-        result, status=status, changed=True, psk=None, applied_on=None, confirmed_on=None, exposure_seconds=None
-    )
+    status = _status.PLANNED if result.changed else result.status
+    return replace(result, status=status, psk=None, applied_on=None, confirmed_on=None, exposure_seconds=None)
 
 
 def _ipsec_id(tunnel: Mapping[str, t.Any]) -> str | None:
@@ -233,15 +231,15 @@ def summary(found: Sequence[Result], waves: int, rotation_id: str, mode: str = "
     }
 
 
-_BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")
-
-
 def counts(found: Sequence[Result]) -> dict[str, int]:
     """How many tunnels have each status."""
     number: dict[str, int] = {}
     for result in found:
         number[result.status] = number.get(result.status, 0) + 1
     return dict(sorted(number.items()))
+
+
+_BY_TUNNEL = ("name", "host", "status", "reason", "applied_on", "confirmed_on", "generation")
 
 
 def told_counts(found: Sequence[Result]) -> str:

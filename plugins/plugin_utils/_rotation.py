@@ -35,9 +35,17 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _upkeep,
     _waves,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import Verdict, verdicts
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import (
+    Verdict,
+    not_done,
+    rotations,
+    verdicts,
+    verified,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
@@ -91,8 +99,9 @@ class Rotation:
         holds what the hosts of the play claim, and learns where other tunnels are.
         """
         tunnels = self.client.list_tunnels()
-        owners = _plan.owners_of(tunnels, memory.claims)
-        escrow = self._escrow(rotation_id, tunnels)
+        owners = owners_of(tunnels, memory.claims)
+        names = {x["id"]: x["name"] for x in tunnels}
+        escrow = self._escrow(rotation_id, names)
         records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))
         plan = _plan.plan(tunnels, records, owners, options, memory.places)
         if memory.places is None:
@@ -104,7 +113,7 @@ class Rotation:
             state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
         if options.mode != "report":
-            noticed = _upkeep.notice(escrow, {x["id"]: x["name"] for x in tunnels})
+            noticed = _upkeep.notice(escrow, names)
             stuck = escrow.stick({x.id: x.trace.on for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
@@ -122,21 +131,21 @@ class Rotation:
         in the wave before, and one that is the controller itself, need not be asked.
         """
         sure = [x for x in hosts if x in reached or x in state.proven or x not in state.reach]
-        return self._wave(state, index, sure, self._escrow(state.rotation_id))
+        return self._wave(state, index, sure, self._escrow_of(state))
 
     def roll_back(self, state: State) -> State:
         """Sets the previous PSKs of what the last wave could not bring about."""
         going = state.to_roll_back
         progress = Progress(f"{state.progress.what}, rolling back", time.time(), [x.id for x in going])
         state = replace(state, operation=ROLL_BACK, to_roll_back=(), progress=progress, token=new_token())
-        escrow = self._escrow(state.rotation_id)
+        escrow = self._escrow_of(state)
         rotations = {x.id: x.rotation_id for x in going}
         taken = escrow.roll_back({x.id: x.reason for x in going}, rotations, {}, {})
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
 
     def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
-        escrow = self._escrow(state.rotation_id)
+        escrow = self._escrow_of(state)
         keys = {psk for record in escrow.read([x.id for x in state.in_flight]).values() for psk in record.keys()}  # noqa: SIM118
         found = [
             replace(x, reason=x.reason and redact(x.reason, keys))
@@ -147,17 +156,17 @@ class Rotation:
         done, failed = [x for x in found if x.reason is None], [x for x in found if x.reason is not None]
         places = {x.tunnel.id: (x.tunnel.name, x.tunnel.host) for x in found}
         if state.confirmation == "manual" and state.operation != CONFIRM:
-            moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), _rotations(done))
+            moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), rotations(done))
         else:
-            moves = escrow.confirm({x.tunnel.id: _verified(x, state) for x in done})
+            moves = escrow.confirm({x.tunnel.id: verified(x, state.devices) for x in done})
         outcomes = _results.outcomes(moves, places, {x.tunnel.id: x.exposure for x in done})
         to_roll_back: list[Flying] = []
         if state.operation == PREPARE and not self.validate_only:
             to_roll_back = [replace(x.tunnel, reason=x.reason) for x in failed]
         if state.operation == PREPARE:
-            outcomes += [_failed(x) for x in failed]
+            outcomes += [not_done(x) for x in failed]
         else:
-            left = escrow.release({x.tunnel.id: x.reason for x in failed}, _rotations(failed))
+            left = escrow.release({x.tunnel.id: x.reason for x in failed}, rotations(failed))
             outcomes += _results.outcomes(left, places)
         state = after(state, outcomes, changed=moves.changed)
         self._tell(state)
@@ -166,9 +175,11 @@ class Rotation:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _escrow(self, rotation_id: str, tunnels: Sequence[Mapping[str, t.Any]] = ()) -> Escrow:
-        names = {x["id"]: x["name"] for x in tunnels}
+    def _escrow(self, rotation_id: str, names: Mapping[str, str]) -> Escrow:
         return Escrow(self.store, lambda: self.claim(rotation_id), names)
+
+    def _escrow_of(self, state: State) -> Escrow:
+        return self._escrow(state.rotation_id, {x.id: x.name for x in state.all_results()})
 
     def _carried(self, state: State) -> State:
         """With what the store keeps for the next step, because it writes nothing."""
@@ -194,9 +205,10 @@ class Rotation:
 
     def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
         entries = state.waves[index]
-        ready, others = _waves.going(state.waves, index, state.statuses, hosts, _failed_so_far(state), state.limit)
+        failed = _failed_so_far(state)
+        ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
         if self.gate is not None and state.mode != "rollback":
-            ready, unhealthy = _healthy(self.gate, state, ready)
+            ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
             ready = self._as_reported_now(ready)
@@ -208,10 +220,10 @@ class Rotation:
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
-            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings)
+            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, _judge_back(ready))
         else:
             targets = {x.id: _target(x, state) for x in ready}
-            taken = escrow.take(targets, siblings, _judge(ready, self.force), force=self.force)
+            taken = escrow.take(targets, siblings, _judge(ready), force=self.force)
         skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
 
@@ -292,54 +304,50 @@ class Rotation:
 
 
 def _failed_so_far(state: State) -> int:
-    """How many tunnels have failed in this run; one that waits for another is no failure of its own."""
-    bad = sum(1 for x in state.statuses.values() if x not in _status.HARMLESS and x != _status.SKIPPED)
-    return state.failed_before + bad
-
-
-def _healthy(gate: HealthGate, state: State, entries: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """The tunnels that may be touched now, and those that nothing backs up."""
-    unsafe = gate.unsafe([{"id": x.id, "group": x.group} for x in entries], state.members)
-    others = [replace(x, status=_status.UNHEALTHY, reason=unsafe[x.id]) for x in entries if x.id in unsafe]
-    return [x for x in entries if x.id not in unsafe], others
+    """How many tunnels have failed in this run, this batch and those before."""
+    counted = _status.counted_in(state.mode)
+    return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
 
 
 def _target(entry: Planned, state: State) -> Target:
     return Target(
         name=entry.name,
         trace=entry.trace,
-        host=entry.host,
+        host=None if entry.host in LOCAL_HOSTS else entry.host,
         group=entry.group,
         device=entry.host in state.devices,
         finish=entry.status == _status.RESUME,
     )
 
 
-def _judge(entries: Sequence[Planned], force: bool) -> Callable[[str, Record | None], None]:
+def _judge(entries: Sequence[Planned]) -> Judge:
     """What a tunnel must still be when it is taken: as it was planned, but for what other runs have left unresolved."""
     planned = {x.id: x for x in entries}
 
     def judge(tunnel_id: str, record: Record | None) -> None:
         entry = planned[tunnel_id]
         if record is not None and record.generation > entry.generation and not record.unresolved:
-            when = record.current.applied_on if record.current else None
-            raise Refused(f"another run has rotated it meanwhile, on {when}", status=_status.UNCHANGED)
+            found = _psk.compare(record.expected(), entry.trace)
+            if found == _psk.NEWER:
+                return  # somebody else has changed it since, which is for the transition to say
+            done = f"another run has rotated it meanwhile, on {record.current.applied_on if record.current else None}"
+            if found == _psk.LATE:
+                raise Refused(f"{done}, and Cloudflare shows a later time: run again")
+            raise Refused(done, status=_status.UNCHANGED)
 
     return judge
 
 
-def _rotations(found: Sequence[Verdict]) -> dict[str, str]:
-    return {x.tunnel.id: x.tunnel.rotation_id for x in found}
+def _judge_back(entries: Sequence[Planned]) -> Judge:
+    """The same for a rollback, which is about the rotation that was planned, and no later one."""
+    planned = {x.id: x for x in entries}
 
+    def judge(tunnel_id: str, record: Record | None) -> None:
+        entry = planned[tunnel_id]
+        if record is None:
+            return
+        same = record.generation == entry.generation
+        if record.unresolved != (entry.status == _status.RESUME) or not (same or record.unresolved):
+            raise Refused("another run has gone on with it meanwhile; look, and run again")
 
-def _verified(verdict: Verdict, state: State) -> Verified:
-    if verdict.seen:
-        status = _status.CONFIRMED
-    else:
-        status = _status.DELIVERED if verdict.tunnel.host in state.devices else _status.HANDED_OVER
-    return Verified(status, verdict.tunnel.rotation_id, verdict.exposure)
-
-
-def _failed(verdict: Verdict) -> Outcome:
-    """Until it is rolled back, what it says of the key stays."""
-    return Outcome(verdict.tunnel.id, verdict.tunnel.name, verdict.tunnel.host, _status.FAILED, reason=verdict.reason)
+    return judge

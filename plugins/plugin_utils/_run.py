@@ -38,14 +38,10 @@ class Memory:
     waves: int = 0
     places: dict[str, list[str | None]] | None = None
 
-    def failed(self, but: Iterable[str]) -> int:
+    def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""
-        mine = set(but)
-        return sum(
-            1
-            for x in self.tunnels.values()
-            if x["host"] not in mine and x["status"] not in _status.HARMLESS and x["status"] != _status.SKIPPED
-        )
+        mine, counted = set(but), _status.counted_in(mode)
+        return sum(1 for x in self.tunnels.values() if x["host"] not in mine and x["status"] in counted)
 
     def keep(self, results: Mapping[str, Iterable[Result]]) -> None:
         """Remembers what became of these tunnels."""

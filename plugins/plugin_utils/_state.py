@@ -138,7 +138,7 @@ class State:
     in_flight: Sequence[Flying] = ()
     to_roll_back: Sequence[Flying] = ()
     members: Mapping[str, Sequence[Mapping[str, t.Any]]] = field(default_factory=dict)
-    overlay: Mapping[str, t.Any] = field(default_factory=dict)
+    overlay: Mapping[str, t.Any] = field(default_factory=dict, repr=False)
     hooks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reach: Mapping[str, str] = field(default_factory=dict)
     proven: frozenset[str] = frozenset()

@@ -66,7 +66,7 @@ TABLE: dict[str, Meaning] = {
         live=True,
         configure=True,
     ),
-    UNCHANGED: Meaning("nothing is to be done", harmless=True, live=True),
+    UNCHANGED: Meaning("nothing is to be done", harmless=True, done=True, live=True),
     UNKNOWN: Meaning("its PSK is not in the escrow, and was left alone as the user said", harmless=True, live=None),
     SKIPPED: Meaning("another run works on it, or a tunnel of its group must be finished first"),
     DUE: Meaning("a report: a run would rotate it", harmless=True, live=True),
@@ -116,6 +116,11 @@ def harmless_in(mode: str) -> frozenset[str]:
     return fine | DONE_IN_ROLLBACK if mode == "rollback" else fine
 
 
-def shown_in_check(status: str) -> str:
-    """The status as a check run shows it: what would change Cloudflare is planned."""
-    return PLANNED if status in CHANGED else status
+def done_in(mode: str) -> frozenset[str]:
+    """The statuses after which the next tunnel of the group may begin, in a run of this mode."""
+    return DONE | DONE_IN_ROLLBACK if mode == "rollback" else DONE
+
+
+def counted_in(mode: str) -> frozenset[str]:
+    """The statuses that psk_rotation_max_failures counts: to wait for another tunnel is no failure of its own."""
+    return frozenset(TABLE) - harmless_in(mode) - {SKIPPED}

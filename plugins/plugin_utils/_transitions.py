@@ -23,17 +23,22 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     LATE,
-    LATE_REQUEST,
     NANO,
     NEWER,
+    SAME,
     Trace,
     compare,
     format_time,
-    later_time,
-    parse_time,
     same_time,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
+    discard,
+    forget_old,
+    keep,
+    made_on,
+    may_be_disturbed,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -51,11 +56,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 )
 
 HISTORY_LENGTH = 20
-DISCARDED_LENGTH = 10
-KEPT_SECONDS = 7 * 86400
 
-# The status of a tunnel of which nothing more is known than its record's state.
-OF_STATE = {
+_OF_STATE = {
     IDLE: _status.UNCHANGED,
     PREPARED: _status.PREPARED,
     IN_DOUBT: _status.IN_DOUBT,
@@ -63,6 +65,13 @@ OF_STATE = {
     ROLLING_BACK: _status.ROLLING_BACK,
     STUCK: _status.STUCK,
 }
+
+
+def status_of(record: Record) -> str:
+    """The status of a tunnel of which nothing more is known than its record."""
+    if record.state == ROLLING_BACK and not (record.rollback and record.rollback.applied):
+        return _status.ROLLBACK_FAILED
+    return _OF_STATE[record.state]
 
 
 class Moved(t.NamedTuple):
@@ -95,7 +104,8 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     """
     record = record or Record()
     _refuse_if_held(record, claim, "works on it")
-    record = replace(record, name=target.name, gone=False, host=target.host, group=target.group, device=target.device)
+    host = target.host or record.host
+    record = replace(record, name=target.name, gone=False, host=host, group=target.group, device=target.device)
     found = compare(record.expected(), target.trace)
     if found == NEWER and not force:
         return stick(record, target.trace.on, claim)
@@ -104,7 +114,9 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     if (found == NEWER or record.state == STUCK) and record.current:
         record = replace(record, current=replace(record.current, superseded=True))
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == APPLIED and found not in (NEWER, LATE):
+    # Where a device has failed to prove its PSK, Cloudflare may have another one: it is set again.
+    unproven = record.reason is not None or target.trace.missing
+    if record.state == APPLIED and found not in (NEWER, LATE) and not unproven:
         return Moved(note(record, "resumed", claim), _status.APPLIED)
     if record.pending:
         record = _with_rollback_time(record)
@@ -121,9 +133,11 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
 
 
 def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
-    """Gives a PSK up that was never sent."""
-    if not record.begins or not record.is_held_by(claim):
+    """Gives a PSK up that was not sent. One that an earlier run has left is kept, as if it might have been."""
+    if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
+    if not record.begins:
+        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 
@@ -131,7 +145,7 @@ def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
 def renew(record: Record, claim: Claim) -> Moved:
     """Holds the tunnel for longer."""
     record = _held(record, claim)
-    return Moved(replace(record, lease=Lease(claim.owner, claim.until)), OF_STATE[record.state])
+    return Moved(replace(record, lease=Lease(claim.owner, claim.until)), status_of(record))
 
 
 def applied(
@@ -143,12 +157,13 @@ def applied(
     record = replace(record, lease=lease, ipsec_id=ipsec_id or record.ipsec_id)
     if record.state == ROLLING_BACK:
         earlier = record.rollback is not None and record.rollback.at_least
-        record = replace(record, rollback=Rollback(True, applied_on, repeated or earlier))
+        at_least = repeated or earlier or may_be_disturbed(record, claim)
+        record = replace(record, rollback=Rollback(True, applied_on, at_least))
         return Moved(note(record, "applied", claim), _status.ROLLING_BACK)
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
-    at_least = repeated or record.pending.attempt > 1 or _may_be_disturbed(record, claim)
-    pending = replace(record.pending, applied_on=applied_on, at_least=at_least)
+    at_least = repeated or record.pending.attempt > 1 or may_be_disturbed(record, claim)
+    pending = replace(record.pending, applied_on=applied_on, at_least=at_least, delivered=False)
     return Moved(note(record.of_state(APPLIED, pending=pending, reason=None), "applied", claim), _status.APPLIED)
 
 
@@ -166,7 +181,7 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
     if pending.attempt > 1 and not same_time(pending.reported, pending.baseline):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
-    record = _discard(record, pending, claim).of_state(IDLE, pending=None)
+    record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)
 
 
@@ -174,6 +189,7 @@ def in_doubt(record: Record, reason: str | None, claim: Claim) -> Moved:
     """Nobody knows whether the API has set the PSK."""
     record = replace(_held(record, claim), reason=reason, lease=None)
     if record.state == ROLLING_BACK:
+        record = replace(record, rollback=Rollback(at_least=True))
         return Moved(note(record, "rollback in doubt", claim), _status.ROLLBACK_FAILED)
     if record.state not in (PREPARED, IN_DOUBT):
         raise Refused(f"the record is {record.state}, so nothing is in doubt")
@@ -188,7 +204,7 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
     record = mine(record, claim)
     if record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
         record = _with_rollback_time(record)
-        record = _discard(record, t.cast(Pending, record.pending), claim)
+        record = discard(record, t.cast(Pending, record.pending), claim)
         record = record.of_state(IDLE, pending=None, rollback=None, lease=None)
         return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     pending = record.pending
@@ -201,7 +217,7 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         psk=pending.psk,
         applied_on=pending.applied_on,
         at_least=pending.at_least,
-        made_on=record.made_on if again else _made_on(pending, now),
+        made_on=record.made_on if again else made_on(pending, now),
         rotation_id=pending.rotation_id,
         wave=pending.wave,
         exposure_seconds=exposure,
@@ -209,16 +225,10 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         confirmed_on=now if seen else None,
     )
     if not again:
-        record = _forget_old(_keep(record, record.previous, claim), current.psk, claim)
+        record = forget_old(keep(record, record.previous, claim), current.psk, claim)
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
     return Moved(note(record, status, claim), status)
-
-
-def _made_on(pending: Pending, now: str) -> str:
-    """When the PSK was new. A time that did not move with it (A12) says nothing of its age, so our own clock serves."""
-    on = pending.applied_on
-    return on if on and is_later(on, pending.baseline) else now
 
 
 def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | None = None) -> Moved:
@@ -227,10 +237,12 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
     A rotation that was confirmed already is rolled back by a rotation to its previous PSK.
     """
     record = mine(record, claim)
-    if trace and compare(record.expected(), trace) == NEWER:
+    found = compare(record.expected(), trace) if trace else SAME
+    if trace and found == NEWER:
         raise Refused(f"its PSK was changed on {trace.on} by somebody else")
     record = replace(record, lease=Lease(claim.owner, claim.until))
-    if record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
+    undone = found == LATE or bool(trace and trace.missing)
+    if record.state == ROLLING_BACK and record.rollback and record.rollback.applied and not undone:
         return Moved(note(record, "resumed", claim), _status.ROLLING_BACK)
     if record.state == ROLLING_BACK:
         return Moved(note(replace(record, rollback=Rollback(at_least=True)), "resumed", claim), _status.PREPARED)
@@ -248,13 +260,18 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
 
 
 def release(record: Record, reason: str | None, claim: Claim) -> Moved:
-    """Leaves the record where it is, for another run, or a later step, to go on with."""
-    record = mine(record, claim)
-    record = replace(record, lease=None, reason=reason or record.reason)
-    live = record.state == APPLIED or (
-        record.state == ROLLING_BACK and bool(record.rollback and record.rollback.applied)
-    )
-    status = _status.WAITING if live and not reason else OF_STATE[record.state]
+    """Leaves the record where it is, for another run, or a later step, to go on with.
+
+    Without a ``reason`` the device has the PSK that Cloudflare has set, or none has to act: it waits for confirmation.
+    """
+    record = replace(mine(record, claim), lease=None, reason=reason or record.reason)
+    status = status_of(record)
+    if record.state == APPLIED and record.pending:
+        record = replace(record, pending=replace(record.pending, delivered=not reason))
+        status = status if reason else _status.WAITING
+    elif record.state == ROLLING_BACK and record.rollback and record.rollback.applied:
+        record = replace(record, rollback=replace(record.rollback, delivered=not reason))
+        status = status if reason else _status.WAITING
     return Moved(note(record, "released", claim), status)
 
 
@@ -271,11 +288,6 @@ def stick(record: Record, seen: str | None, claim: Claim) -> Moved:
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
-
-
-def is_later(one: str | None, other: str | None) -> bool:
-    """Whether one time of the API is clearly later than another; any is later than none."""
-    return one is not None and not same_time(one, other) and later_time(one, other) == one
 
 
 def first_pending(psk: str, trace: Trace, claim: Claim) -> Pending:
@@ -323,39 +335,6 @@ def _with_rollback_time(record: Record) -> Record:
         current=replace(current, applied_on=rollback.applied_on, at_least=rollback.at_least),
         pending=replace(pending, baseline=rollback.applied_on),
     )
-
-
-def _discard(record: Record, pending: Pending, claim: Claim) -> Record:
-    """A PSK that was sent is kept: it may turn out that Cloudflare holds it."""
-    key = Key(pending.psk, applied_on=pending.applied_on, rotation_id=pending.rotation_id, wave=pending.wave)
-    return _keep(record, key, claim)
-
-
-def _keep(record: Record, key: Key | None, claim: Claim) -> Record:
-    if key is None:
-        return record
-    kept = replace(key, discarded_on=format_time(int(claim.now * NANO)))
-    others = tuple(x for x in record.discarded if x.psk != key.psk)
-    return replace(record, discarded=(kept, *others)[:DISCARDED_LENGTH])
-
-
-def _may_be_disturbed(record: Record, claim: Claim) -> bool:
-    """Whether an earlier request, with another PSK, may still be carried out."""
-    times = [x.discarded_on for x in record.discarded]
-    if record.current and record.current.at_least:
-        times.append(record.current.applied_on)
-    known = [x for x in map(parse_time, times) if x is not None]
-    return any(claim.now * NANO - x <= LATE_REQUEST for x in known)
-
-
-def _forget_old(record: Record, confirmed: str, claim: Claim) -> Record:
-    """Drops what was given up long ago, now that another PSK has replaced it."""
-
-    def is_young(key: Key) -> bool:
-        since = parse_time(key.discarded_on)
-        return since is None or claim.now * NANO - since < KEPT_SECONDS * NANO
-
-    return replace(record, discarded=tuple(x for x in record.discarded if x.psk != confirmed and is_young(x)))
 
 
 def note(record: Record, event: str, claim: Claim) -> Record:

@@ -31,7 +31,7 @@ def notice(mover: Mover, names: Mapping[str, str]) -> Moves:
         record = replace(present(record), name=names.get(tunnel_id, present(record).name))
         if record.gone != (tunnel_id not in names):
             return _repairs.mark_gone(record, tunnel_id not in names, claim)
-        return Moved(record, _transitions.OF_STATE[record.state])
+        return Moved(record, _transitions.status_of(record))
 
     return mover.move(wanted, move)
 

@@ -8,11 +8,9 @@
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 
@@ -21,7 +19,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 class Planned:
     """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
 
-    ``generation`` is that of its record when it was planned. ``excused``: it is skipped, and that needs nobody.
+    ``generation`` is that of its record when it was planned. ``sound``: as far as is known, Cloudflare holds the PSK
+    that the record says. ``excused``: it is skipped, and that needs nobody.
     """
 
     id: str
@@ -32,17 +31,8 @@ class Planned:
     status: str
     reason: str
     generation: int = 0
+    sound: bool = True
     excused: bool = False
-
-
-def parse_limit(limit: t.Any, of: int) -> int:
-    """How many failures ``limit`` allows: ``3``, or ``10%`` of ``of`` tunnels, rounded up. Raises InputError."""
-    text = str(limit).strip()
-    percent = text.endswith("%")
-    number = text[:-1] if percent else text
-    if not number.isdigit() or (percent and int(number) > 100):
-        raise InputError(f"psk_rotation_max_failures must be a number or a percentage such as 10%, not {limit!r}")
-    return -(-of * int(number) // 100) if percent else int(number)
 
 
 def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:
@@ -85,6 +75,7 @@ def going(
     hosts: Collection[str],
     failed: int,
     limit: int,
+    mode: str = "rotate",
 ) -> tuple[list[Planned], list[Planned]]:
     """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
 
@@ -98,7 +89,7 @@ def going(
     before = {x.id: x for wave in waves[:index] for x in wave}
     unfinished: dict[str, Planned] = {}
     for tunnel_id, entry in before.items():
-        if statuses.get(tunnel_id) not in _status.DONE:
+        if statuses.get(tunnel_id) not in _status.done_in(mode):
             unfinished[entry.group] = entry
     ready, others = [], []
     for entry in waves[index]:
@@ -109,7 +100,7 @@ def going(
         elif sibling and entry.status != _status.RESUME:
             waits = statuses.get(sibling.id) == _status.WAITING
             reason = f"{sibling.name!r}, which backs it up, {'waits for confirmation' if waits else 'is not done'}"
-            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits))
+            others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound))
         else:
             ready.append(entry)
     return ready, others
