@@ -214,7 +214,6 @@ class Run:
             if self._failed[host]:
                 bad.add(host)
             self.results.update({x.id: x for x in own})
-        self.changed = self.changed or state.changed
         return bad
 
     def _begin(self, rotation: Rotation, batch: Sequence[str]) -> State:
@@ -273,6 +272,7 @@ class Run:
             raise _StepFailed(f"internal error: {exc}") from None
         if self.dead:
             raise Killed
+        self.changed = self.changed or state.changed
         return state
 
     # -- devices ----------------------------------------------------------------------------------------------------

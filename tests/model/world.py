@@ -54,6 +54,7 @@ class Tunnel:
     answered: str
     shown: str
     by: str = FOREIGN
+    sender: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
     # What has ever happened to it.
@@ -142,10 +143,9 @@ class World:
         self.tunnels[tunnel.id] = tunnel
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
 
-    def set_key(self, tunnel: Tunnel, psk: str, by: str, skew: float | None = None) -> None:
-        """Cloudflare holds this key from now on."""
-        skew = self.skew if skew is None else skew
-        tunnel.psk, tunnel.by, tunnel.set_on = psk, by, self.now
+    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "", skew: float = 0.0) -> None:
+        """Cloudflare holds this key from now on. ``skew`` is how far the list's time is from the answer's."""
+        tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
         tunnel.shown = format_time(int((self.now + skew) * NANO)) if skew else tunnel.answered
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
