@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +31,7 @@ from tests.integration.awx.story import URL, Story
 
 VENV = MAIN_VENV / "tools" / "eda"
 DEADLINE = 90.0
-TUNNELS = 12
+TUNNELS = 48
 # So long nothing may be launched where nothing is to be: several looks at the tunnels.
 QUIET_LOOKS = 4
 ROLLBACK = "Magic WAN - roll back a tunnel"
@@ -57,6 +57,7 @@ class Lab:
     def __enter__(self) -> Lab:
         self._stack.enter_context(self.simulator)
         self._stack.enter_context(self.awx)
+        self._tunnels = [x for x in self.simulator.state()["tunnels"] if x["psk"] and _healthy(x)]
         playbooks = Playbooks(self.folder / "playbooks")
         self._stack.callback(playbooks.close)
         url = f"http://127.0.0.1:{self._port}/awx"
@@ -85,9 +86,8 @@ class Lab:
     # -- what scenarios do --------------------------------------------------------------------------------------------
 
     def tunnel(self, number: int) -> dict[str, Any]:
-        """A tunnel; each scenario has its own."""
-        found: dict[str, Any] = self.simulator.state()["tunnels"][number]
-        return found
+        """A tunnel that was healthy at the start, with a PSK and a health check; each scenario has its own."""
+        return self._tunnels[number]
 
     def set_psk(self, number: int) -> None:
         """A rotation's trace: a PSK that was set just now."""
@@ -206,6 +206,10 @@ class Lab:
 
     def _output(self) -> str:
         return "".join(x.read_text(encoding="utf-8", errors="replace") for x in self.folder.glob("*.log"))
+
+
+def _healthy(tunnel: Mapping[str, Any]) -> bool:
+    return tunnel["health_check"]["enabled"] and set(tunnel["health"].values()) == {1.0}
 
 
 def _free_port() -> int:
