@@ -79,6 +79,10 @@ class ActionModule(ControllerAction):
         }
         return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
 
+    def about(self, message: str, arguments: Arguments) -> str:
+        """Names the option as the role's users know it."""
+        return f"psk_rotation_{message}" if message.startswith("escrow") else message
+
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
         if arguments["operation"] == "report":
@@ -153,7 +157,7 @@ class ActionModule(ControllerAction):
             verifying=frozenset(name for name, own in hooks.items() if own.verifies(mode)),
             chosen=frozenset(name for name, own in hooks.items() if own.chosen),
             hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
-            reach={name: own.reach for name, own in hooks.items() if own.acts and own.reach},
+            reach={x: own.reach for x, own in hooks.items() if own.acts and own.reach and mode != "confirm"},
             failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),

@@ -81,9 +81,9 @@ from ansible.utils.display import Display
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import internal_error
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, parse_time
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store, find
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._stores import make_store
 
 display = Display()
 

@@ -14,7 +14,6 @@ the one thing that nobody may guess: whether an earlier attempt may have been ca
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import random
@@ -25,13 +24,14 @@ import threading
 import time
 import traceback
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._causes import TooLong, TooMuch, was_never_sent, why
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 
 REQUESTS_IMPORT_ERROR: str | None
@@ -40,28 +40,15 @@ try:
     from requests.adapters import HTTPAdapter
     from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
     from urllib3.exceptions import (
-        ConnectTimeoutError,
         HTTPError,
-        LocationValueError,
         MaxRetryError,
         ProtocolError,
-        ProxyError,
-        ProxySchemeUnknown,
-        ReadTimeoutError,
         ResponseError,
     )
     from urllib3.util.retry import Retry
     from urllib3.util.ssl_ import create_urllib3_context
 
     BaseSession = requests.Session
-    # A URL or a proxy that can't be used: nothing is ever sent.
-    _UNUSABLE: tuple[type[Exception], ...] = (
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.InvalidURL,
-        requests.exceptions.MissingSchema,
-        LocationValueError,
-        ProxySchemeUnknown,
-    )
 except ImportError:
     REQUESTS_IMPORT_ERROR = traceback.format_exc()
     HTTPAdapter = object  # type: ignore[assignment,misc]
@@ -77,9 +64,7 @@ BACKOFF_FACTOR = 0.5
 LONGEST_PAUSE = 3600.0  # a server that wants more than that is not waited for
 TOLD_PAUSE = 5.0  # shorter ones are nobody's business
 
-_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
-_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
-_NOT_NOW, _OTHER_HOST = (9, 10), (62, 64)  # OpenSSL's X509_V_ERR_*
+_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -125,6 +110,16 @@ class Server:
     pool: int = 1
     url_option: str = "base_url"
     ca_option: str = "ca_path"
+
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds that a whole answer may take."""
+        return ANSWER_TIMEOUTS * self.timeout
+
+    @property
+    def answer_bytes(self) -> int:
+        """How large a whole answer may be, as it is sent and when it is decoded."""
+        return ANSWER_BYTES
 
 
 class NoAnswer(Exception):
@@ -207,8 +202,8 @@ class Session(BaseSession):
                 "the request was stopped", maybe_done=call.maybe_done, stopped_by=stop.reason
             ) from stop.reason
         except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-            maybe_done = call.maybe_done or (call.open and not _was_never_sent(exc))
-            raise NoAnswer(_why(exc, server), maybe_done=maybe_done) from None
+            maybe_done = call.maybe_done or (call.open and not was_never_sent(exc))
+            raise NoAnswer(why(exc, server), maybe_done=maybe_done) from None
 
 
 class _Stop(Exception):
@@ -217,14 +212,6 @@ class _Stop(Exception):
     def __init__(self, reason: Exception) -> None:
         super().__init__()
         self.reason = reason
-
-
-class _TooLong(TimeoutError):
-    """The server sends, but does not come to an end."""
-
-
-class _TooMuch(OSError):
-    """The server sends more than any answer has."""
 
 
 class _Call:
@@ -318,10 +305,10 @@ class _Retry(Retry):
     ) -> _Retry:
         """What remains after an attempt. MaxRetryError means to urllib3 that an answer is the final one."""
         if response is None:
-            never_sent = error is not None and _was_never_sent(error)
+            never_sent = error is not None and was_never_sent(error)
             self.call.end(maybe_done=not never_sent)
             remaining = super().increment(method, url, response, error, _pool, _stacktrace)
-            remaining.cause = _why(error or Exception(), self.call.server)
+            remaining.cause = why(error or Exception(), self.call.server)
             remaining.lost_connection = True
             return remaining
         self.call.body = _read(response)
@@ -450,17 +437,17 @@ class _EndingReader(io.RawIOBase):
         """The next piece."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise _TooLong
+            raise TooLong
         self._sock.settimeout(min(self._timeout, left))
         try:
             count: int = self._raw.readinto(buffer)
         except socket.timeout:
             if time.monotonic() < self._end:
                 raise
-            raise _TooLong from None
+            raise TooLong from None
         self._left -= count
         if self._left < 0:
-            raise _TooMuch
+            raise TooMuch
         return count
 
     def close(self) -> None:
@@ -486,7 +473,7 @@ def _read(response: t.Any) -> bytes:
         body += piece
         if len(body) > ANSWER_BYTES:
             response.close()
-            raise _TooMuch
+            raise TooMuch
     if response.length_remaining:  # urllib3 1.26 takes what it gets
         raise ProtocolError
     return bytes(body)
@@ -559,109 +546,3 @@ def _trust(context: ssl.SSLContext, source: str, path: str) -> None:
         missing = isinstance(exc, FileNotFoundError)
         why = "there is no such file" if missing else "it can't be read as certificates in PEM format"
         raise InputError(f"{source} {path!r}: {why}") from None
-
-
-# -- what went wrong ------------------------------------------------------------------------------------------------
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """An exception and all that is behind it: requests and urllib3 wrap, in ways that differ by version."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [exc]
-    while waiting:
-        one = waiting.pop(0)
-        if not isinstance(one, BaseException) or one in seen:
-            continue
-        seen.append(one)
-        yield one
-        waiting += [getattr(one, "reason", None), getattr(one, "original_error", None)]
-        waiting += [one.__cause__, one.__context__, *one.args]
-
-
-def _was_never_sent(exc: BaseException) -> bool:
-    """Whether an attempt got no further than the connection, to the server or through a proxy, and its certificate."""
-    if isinstance(exc, (ConnectTimeoutError, *_UNUSABLE)):
-        return True
-    causes = list(_causes(exc))
-    if _first(causes, ssl.SSLCertVerificationError) or _is_for_another_host(causes):
-        return True
-    if not isinstance(exc, ProxyError):
-        return False
-    return any(isinstance(x, ConnectTimeoutError) or _TUNNEL_STATUS.search(str(x)) for x in causes)
-
-
-def _why(exc: Exception, server: Server) -> str:
-    """The cause of a failure in one line, with what to do. Nothing of the exception's text gets there."""
-    causes = list(_causes(exc))
-    if any(isinstance(x, requests.exceptions.InvalidSchema) and "SOCKS" in str(x) for x in causes):
-        return "the proxy of the environment is a SOCKS proxy, for which PySocks is missing; pip install PySocks"
-    if _first(causes, *_UNUSABLE):
-        return f"{server.url_option} or the proxy of the environment is no URL; check https_proxy"
-    if _first(causes, ProxyError):
-        return _why_proxy(causes)
-    if _first(causes, _TooMuch):
-        return f"the answer is larger than {ANSWER_BYTES // 1024**2} MiB"
-    if _first(causes, _TooLong):
-        return f"the answer was not complete within {ANSWER_TIMEOUTS * server.timeout:g} s"
-    if _is_for_another_host(causes):
-        return f"its certificate is for another host; check {server.url_option}"
-    tls = _first(causes, ssl.SSLCertVerificationError, ssl.SSLError)
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        return _why_certificate(tls, server)
-    if isinstance(tls, ssl.SSLError):
-        return f"TLS failed ({tls.reason or 'no reason given'}); check {server.url_option} and what is in between"
-    connection = _why_connection(causes, server.url_option)
-    if connection is not None:
-        return connection
-    if _first(causes, ReadTimeoutError, requests.exceptions.Timeout, socket.timeout):
-        return f"no answer within {server.timeout:g} s"
-    if _first(causes, requests.exceptions.ConnectionError, HTTPError, OSError):
-        return "the connection was closed before the answer was complete"
-    return f"the request failed ({type(exc).__name__})"
-
-
-def _first(causes: Sequence[BaseException], *kinds: type[BaseException]) -> BaseException | None:
-    return next((x for kind in kinds for x in causes if isinstance(x, kind)), None)
-
-
-def _why_connection(causes: Sequence[BaseException], option: str) -> str | None:
-    name = _first(causes, socket.gaierror)
-    if isinstance(name, socket.gaierror):
-        return f"its name can't be resolved ({name.strerror or 'no reason given'}); check {option} and DNS"
-    if _first(causes, ConnectionRefusedError):
-        return f"the connection is refused, nothing listens there; check {option}"
-    if any(isinstance(x, OSError) and x.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for x in causes):
-        return "there is no route to it; check the network and https_proxy"
-    if _first(causes, ConnectTimeoutError):
-        return "no connection came about in time; check the network, firewalls and https_proxy"
-    return None
-
-
-def _why_proxy(causes: Sequence[BaseException]) -> str:
-    status = next((m.group(1) for m in (_TUNNEL_STATUS.search(str(x)) for x in causes) if m), None)
-    if status == "407":
-        return "the proxy wants a password (407); put it into https_proxy as http://USER:PASSWORD@HOST:PORT"
-    if status is not None:
-        return f"the proxy refuses the connection ({status}); have it allowed, or check https_proxy and no_proxy"
-    connection = _why_connection(causes, "https_proxy")
-    if connection is not None:
-        return f"the proxy can't be used: {connection}"
-    return "the proxy closed the connection; check https_proxy and no_proxy"
-
-
-def _is_for_another_host(causes: Sequence[BaseException]) -> bool:
-    """urllib3 1.26 compares the names itself, and has the exception at changing places."""
-    return any(
-        (isinstance(x, ssl.SSLCertVerificationError) and x.verify_code in _OTHER_HOST)
-        or type(x).__name__ == "CertificateError"
-        for x in causes
-    )
-
-
-def _why_certificate(error: ssl.SSLCertVerificationError, server: Server) -> str:
-    if error.verify_code in _NOT_NOW:
-        return f"its certificate is not valid now ({error.verify_message}); check the clock of this host"
-    return (
-        f"its certificate is not trusted ({error.verify_message}); if a CA of your own has signed it, or a proxy opens"
-        f" TLS, set {server.ca_option}, REQUESTS_CA_BUNDLE or SSL_CERT_FILE to a file with that CA's certificate"
-    )

@@ -169,7 +169,8 @@ failure:
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import ensure_psks, run
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_psk import ensure_psks
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import BATCH_SIZE
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 

@@ -234,7 +234,8 @@ failure:
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import ensure_tunnel, run
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel import ensure_tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import tunnel_spec
 

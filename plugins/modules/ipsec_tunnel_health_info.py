@@ -167,7 +167,8 @@ failure:
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run, tunnel_health_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel_health_info import tunnel_health_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 
 SPEC = ArgumentSpec(
     {

@@ -93,7 +93,8 @@ failure:
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run, tunnel_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel_info import tunnel_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 
 SPEC = ArgumentSpec({"tunnels": {"type": "list", "elements": "str"}})
 

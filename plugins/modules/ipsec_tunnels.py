@@ -303,7 +303,7 @@ failure:
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._fleet import ensure_tunnels
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnels import ensure_tunnels
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import tunnel_spec

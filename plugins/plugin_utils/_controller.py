@@ -27,11 +27,11 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     InputError,
     internal_error,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import lives, run_id, this_run
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import LONGEST_LEASE, Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_overlay import OverlayStore
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._stores import make_store
 
 Arguments = dict[str, t.Any]
 Result = dict[str, t.Any]

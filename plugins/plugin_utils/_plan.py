@@ -205,6 +205,8 @@ def _placed(
     options: Options,
 ) -> tuple[str, Planned]:
     """Where a tunnel belongs. Finishing never waits for a sibling, beginning does."""
+    if options.mode == "confirm" and entry.status == _status.WAITING:
+        return "ready", entry
     if options.mode not in ("rotate", "reconcile", "rollback"):
         return "left", entry
     if entry.status == _status.UNCHANGED:
@@ -270,7 +272,7 @@ def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
 
 
 def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:
-    """What is to be done with one tunnel, and why: ``due``, ``resume``, ``unchanged``, ``waiting`` or ``stuck``."""
+    """What is to be done with one tunnel, and why: due, resume, unchanged, waiting, stuck or skipped."""
     late = False
     if record is not None:
         found = _psk.compare(record.expected(), trace)
@@ -286,13 +288,16 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
+    if late and not options.force:
+        what = "its PSK was sent more than once, and Cloudflare has set one since"
+        if options.mode in ("rollback", "confirm"):
+            return _status.SKIPPED, f"{what}: run reconcile_psks first"
+        return _status.RESUME, f"{what}: it is set again"
     if options.mode == "rollback":
         mine = record is not None and record.rotation_id == options.rollback_id and record.previous is not None
         if options.rollback_id and mine:
             return _status.DUE, f"the rotation {options.rollback_id} is rolled back"
         return _status.UNCHANGED, "nothing to roll back"
-    if late and not (options.force and options.mode == "rotate"):
-        return _status.RESUME, "its PSK was sent more than once, and Cloudflare has set one since: it is set again"
     if options.mode in ("reconcile", "confirm"):
         return _status.UNCHANGED, "nothing to finish"
     if options.force:

@@ -21,7 +21,6 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     OPERATIONS,
     PREPARE,
-    Flying,
     Outcome,
     Progress,
     Result,
@@ -47,12 +46,6 @@ def first_state(
         entry = entries.get(tunnel["id"])
         if entry is not None:
             results[entry.host].append(first_result(view(tunnel), entry, records.get(entry.id)))
-    waiting: list[Flying] = []
-    if options.mode == "confirm":
-        for entry in plan.left:
-            if entry.status == _status.WAITING:
-                rotation = records[entry.id].rotation_id or rotation_id
-                waiting.append(Flying(entry.id, entry.name, entry.host, rotation))
     planned = [x.id for wave in plan.waves for x in wave]
     return State(
         rotation_id=rotation_id,
@@ -71,9 +64,8 @@ def first_state(
         failed_before=plan.failed_before,
         token=new_token(),
         run_token=new_token(),
-        progress=Progress("confirmation", time.time(), [x.id for x in waiting]),
+        progress=Progress("", time.time()),
         results=results,
-        in_flight=waiting,
     )
 
 

@@ -36,7 +36,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _waves,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import (
     Verdict,
     not_done,
@@ -45,9 +45,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence impo
     verified,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
@@ -62,7 +61,12 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
     new_token,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._targets import (
+    still_to_roll_back,
+    still_to_take,
+    target_of,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 
@@ -217,15 +221,27 @@ class Rotation:
         operation = OPERATIONS.get(state.mode, PREPARE)
         state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
         escrow.wave = number
+        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+        if operation == CONFIRM:
+            return self._confirm(after(state, skipped, changed=False), ready, escrow)
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
-            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, _judge_back(ready))
+            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, still_to_roll_back(ready))
         else:
-            targets = {x.id: _target(x, state) for x in ready}
-            taken = escrow.take(targets, siblings, _judge(ready), force=self.force)
-        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+            targets = {x.id: target_of(x, state.devices) for x in ready}
+            taken = escrow.take(targets, siblings, still_to_take(ready), force=self.force)
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
+
+    def _confirm(self, state: State, ready: Sequence[Planned], escrow: Escrow) -> State:
+        """Has the devices prove what waits for it; where there is none, the user's word counts."""
+        known = escrow.read([x.id for x in ready])
+        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id in known]
+        state = replace(state, in_flight=waiting)
+        if not state.devices:
+            said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}
+            return self.settle(state, said)
+        return state
 
     def _fly(
         self,
@@ -307,47 +323,3 @@ def _failed_so_far(state: State) -> int:
     """How many tunnels have failed in this run, this batch and those before."""
     counted = _status.counted_in(state.mode)
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
-
-
-def _target(entry: Planned, state: State) -> Target:
-    return Target(
-        name=entry.name,
-        trace=entry.trace,
-        host=None if entry.host in LOCAL_HOSTS else entry.host,
-        group=entry.group,
-        device=entry.host in state.devices,
-        finish=entry.status == _status.RESUME,
-    )
-
-
-def _judge(entries: Sequence[Planned]) -> Judge:
-    """What a tunnel must still be when it is taken: as it was planned, but for what other runs have left unresolved."""
-    planned = {x.id: x for x in entries}
-
-    def judge(tunnel_id: str, record: Record | None) -> None:
-        entry = planned[tunnel_id]
-        if record is not None and record.generation > entry.generation and not record.unresolved:
-            found = _psk.compare(record.expected(), entry.trace)
-            if found == _psk.NEWER:
-                return  # somebody else has changed it since, which is for the transition to say
-            done = f"another run has rotated it meanwhile, on {record.current.applied_on if record.current else None}"
-            if found == _psk.LATE:
-                raise Refused(f"{done}, and Cloudflare shows a later time: run again")
-            raise Refused(done, status=_status.UNCHANGED)
-
-    return judge
-
-
-def _judge_back(entries: Sequence[Planned]) -> Judge:
-    """The same for a rollback, which is about the rotation that was planned, and no later one."""
-    planned = {x.id: x for x in entries}
-
-    def judge(tunnel_id: str, record: Record | None) -> None:
-        entry = planned[tunnel_id]
-        if record is None:
-            return
-        same = record.generation == entry.generation
-        if record.unresolved != (entry.status == _status.RESUME) or not (same or record.unresolved):
-            raise Refused("another run has gone on with it meanwhile; look, and run again")
-
-    return judge

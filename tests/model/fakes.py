@@ -144,11 +144,11 @@ class FakeClient:
                 continue
             if run.hit("answer omits some", f"the request for {tunnel.name}"):
                 if world.faults.pick((True, False)):
-                    world.set_key(tunnel, psk, by, self._skew())
+                    world.set_key(tunnel, psk, by, run.name, self._skew())
                 continue
             if run.hit("stranger just before", f"the request for {tunnel.name}"):
                 world.foreign_change(tunnel)
-            world.set_key(tunnel, psk, by, self._skew())
+            world.set_key(tunnel, psk, by, run.name, self._skew())
             if by == LATE:
                 tunnel.late += 1
             if run.hit("request doubled", f"the request for {tunnel.name}"):
@@ -189,7 +189,8 @@ class FakeStore:
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
-            if tunnel_id in run.looking:
+            if tunnel_id in run.unread:
+                run.unread.discard(tunnel_id)
                 run.reads[tunnel_id] = stored.version
         run.pause("read done")
         return found
@@ -218,7 +219,9 @@ class FakeStore:
                 result.conflicts[tunnel_id] = CHANGED_MEANWHILE
                 continue
             world.write(run.name, tunnel_id, record, version + 1)
-            result.versions[tunnel_id] = run.reads[tunnel_id] = version + 1
+            result.versions[tunnel_id] = version + 1
+            if world.writers[tunnel_id] == (run.name, version + 1):
+                run.reads[tunnel_id] = version + 1
         run.pause("write done")
         if run.hit("write's answer lost", "write"):
             raise EscrowError("the escrow does not answer")

@@ -98,7 +98,9 @@ class Run:
         self.results: dict[str, Result] = {}
         self.changed = False
         self.reads: dict[str, int] = {}
+        # The tunnels on which a step judges, and those of them whose record it has not read yet.
         self.looking: set[str] = set()
+        self.unread: set[str] = set()
         self.looked: dict[str, float] = {}
         self.hub: greenlet | None = None
         self.greenlet: greenlet | None = None
@@ -212,7 +214,6 @@ class Run:
             if self._failed[host]:
                 bad.add(host)
             self.results.update({x.id: x for x in own})
-        self.changed = self.changed or state.changed
         return bad
 
     def _begin(self, rotation: Rotation, batch: Sequence[str]) -> State:
@@ -253,6 +254,7 @@ class Run:
 
     def _step(self, step: Callable[[Rotation], State], overlay: Mapping[str, Any] | None = None) -> State:
         """One task of the role, in a process of its own."""
+        self.unread = set(self.looking)
         self.pause("step")
         store: Any = OverlayStore(FakeStore(self), overlay) if self.wish.check else FakeStore(self)
         client: Any = FakeClient(self)
@@ -270,6 +272,7 @@ class Run:
             raise _StepFailed(f"internal error: {exc}") from None
         if self.dead:
             raise Killed
+        self.changed = self.changed or state.changed
         return state
 
     # -- devices ----------------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class Scenario:
             current = Key(psk, applied_on=on, made_on=on, rotation_id="rot-0")
             record = Record(name=name, generation=1, revision=1, current=current, previous=previous)
             world.records[tunnel_id] = Stored(record, 1)
-            world.writers[tunnel_id] = "rot-0"
+            world.writers[tunnel_id] = "rot-0", 1
 
     # -- everything goes wrong ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, IDLE, PREPARED
 
@@ -90,3 +91,16 @@ def test_a_psk_that_its_device_could_not_prove_is_set_again() -> None:
         it.world.advance(60)
         it.run(hosts=("a",))
         assert it.agree(it.a)
+
+
+@pytest.mark.parametrize("mode", ["rollback", "confirm", "reconcile"])
+def test_a_late_request_is_seen_in_every_mode(mode: str) -> None:
+    """Seed 2456: an older PSK comes late; a run that only rolls back called the tunnel unchanged, rc 0."""
+    with stage() as it:
+        it.run("request late", hosts=("a",))
+        it.run(hosts=("a",), max_age=0)
+        it.world.advance(3600)
+        assert it.a.psk == "K3"
+        after = it.run(hosts=("a",), mode=mode)
+        assert (after.rc == 0) == (mode == "reconcile")
+        assert it.agree(it.a) == (mode == "reconcile")

@@ -54,6 +54,7 @@ class Tunnel:
     answered: str
     shown: str
     by: str = FOREIGN
+    sender: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
     # What has ever happened to it.
@@ -81,7 +82,8 @@ class World:
         self.running: Run | None = None
         self.tunnels: dict[str, Tunnel] = {}
         self.records: dict[str, Stored] = {}
-        self.writers: dict[str, str] = {}
+        # Who has moved a record last, and under which version.
+        self.writers: dict[str, tuple[str, int]] = {}
         self.runs: dict[str, Run] = {}
         self.offsets: dict[str, float] = {}
         self.slept: dict[str, float] = {}
@@ -141,10 +143,9 @@ class World:
         self.tunnels[tunnel.id] = tunnel
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
 
-    def set_key(self, tunnel: Tunnel, psk: str, by: str, skew: float | None = None) -> None:
-        """Cloudflare holds this key from now on."""
-        skew = self.skew if skew is None else skew
-        tunnel.psk, tunnel.by, tunnel.set_on = psk, by, self.now
+    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "", skew: float = 0.0) -> None:
+        """Cloudflare holds this key from now on. ``skew`` is how far the list's time is from the answer's."""
+        tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
         tunnel.shown = format_time(int((self.now + skew) * NANO)) if skew else tunnel.answered
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
@@ -214,7 +215,8 @@ class World:
             kept = Record.from_dict(kept.to_dict())
         before = self.records.get(tunnel_id)
         self.records[tunnel_id] = Stored(kept, version)
-        self.writers[tunnel_id] = writer
+        if before is None or _moved(before.record, kept):
+            self.writers[tunnel_id] = writer, version
         self.oracle.written(writer, self.tunnels[tunnel_id], before.record if before else None, kept)
 
     def touch(self, tunnel_id: str) -> None:
@@ -224,3 +226,8 @@ class World:
             self.say("", f"the record of {self.tunnels[tunnel_id].name} is touched")
             record, version = stored.record, stored.version + 1
             self.records[tunnel_id] = Stored(replace(record, revision=version), version)
+
+
+def _moved(before: Record, after: Record) -> bool:
+    """Whether more than the name of the tunnel was written."""
+    return replace(before, name=after.name, history=(), revision=0) != replace(after, history=(), revision=0)

@@ -33,7 +33,7 @@ COMMON_CODE = frozenset(
 )
 CODE_OF_FRAGMENTS = {
     "_api": {("_argspec", "connection_of"), ("_argspec", "connect"), ("_client", "Client")},
-    "_escrow": {("_backends", "make_backend"), ("_escrow_file", "FileEscrow"), ("_escrow_kv2", "Kv2Escrow")},
+    "_escrow": {("_stores", "make_store"), ("_store_file", "FileStore"), ("_store_kv2", "Kv2Store")},
 }
 
 
@@ -320,7 +320,7 @@ def test_a_helper_is_found_by_its_import() -> None:
 
 
 def test_a_file_uses_the_module_whose_function_it_tests() -> None:
-    own = "from x.plugins.module_utils._module import ensure_tunnel\nensure_tunnel(colour=1)"
+    own = "from x.plugins.module_utils._ipsec_tunnel import ensure_tunnel\nensure_tunnel(colour=1)"
     assert sets_of_module([Source(own, own)], "ipsec_tunnel", "colour")
     assert not sets_of_module([Source(own, own)], "ipsec_tunnels", "colour")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _fleet, _module
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _ipsec_tunnels, _module
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import options
@@ -59,7 +59,7 @@ def ensure(simulator: Simulator, client_of: ClientOf) -> Ensure:
             no_log_values={simulator.token, *(x["psk"] for x in tunnels if x.get("psk"))},
         )
         try:
-            return _fleet.ensure_tunnels(module, client_of(simulator, retries=0))
+            return _ipsec_tunnels.ensure_tunnels(module, client_of(simulator, retries=0))
         except _module.PartialFailure as exc:
             return {**exc.result, "failure": exc.failure, "msg": exc.message}
 

@@ -5,21 +5,24 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The backend that the option ``escrow`` describes. The doc fragment ``_escrow`` is its documentation."""
+"""The store that the option ``escrow`` describes. The doc fragment ``_escrow`` is its documentation."""
 
 from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.vault import VaultLib, get_file_vault_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_file import LOCK_TIMEOUT, FileEscrow
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_kv2 import Kv2Connection, Kv2Escrow
+from ansible.utils.display import Display
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_file import LOCK_TIMEOUT, FileStore, Seal
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_kv2 import Kv2Store
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._vault_server import Kv2Connection
 
 Options = dict[str, t.Any]
 
@@ -62,8 +65,13 @@ def make_store(
     vault_secrets: list[tuple[str, t.Any]] | None,
     environment: Mapping[str, str],
     loader: t.Any = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Store | None:
-    """The store of these options; None for none. ``vault_secrets`` are the run's own. Raises EscrowError."""
+    """The store of these options; None for none. ``vault_secrets`` are the run's own. Raises EscrowError.
+
+    ``warn`` gets what a person should know though nothing fails; by default it is shown as Ansible's warnings are.
+    """
+    warn = warn or Display().warning
     name = str(options.get("backend") or "")
     if name not in SPECS:
         raise EscrowError(f"escrow.backend must be file, vault_kv2 or none, not {name!r}")
@@ -74,14 +82,21 @@ def make_store(
     if not account_id:
         raise EscrowError("account_id is missing: set it, or CLOUDFLARE_ACCOUNT_ID in the environment")
     if name == "vault_kv2":
-        return Kv2Escrow(_connection(found, environment), account_id)
+        return Kv2Store(_connection(found, environment), account_id, warn)
     if (environment.get("AWX_HOST") or environment.get("JOB_ID")) and not found["persistent"]:
         raise EscrowError(
             "this runs on AWX, where a job's disk is gone after the job: use the backend vault_kv2, or say"
             " persistent: true if escrow.path is on a mounted volume"
         )
     secrets = _vault_secrets(found, vault_secrets or [], loader)
-    return FileEscrow(found["path"], account_id, VaultLib(secrets), found["vault_id"], found["lock_timeout"])
+    return FileStore(
+        found["path"],
+        account_id,
+        VaultLib(secrets),
+        seal=_seal(found, secrets),
+        lock_timeout=found["lock_timeout"],
+        warn=warn,
+    )
 
 
 def _validated(name: str, options: Mapping[str, t.Any]) -> Options:
@@ -134,3 +149,16 @@ def _vault_secrets(found: Options, secrets: list[tuple[str, t.Any]], loader: t.A
             else f"this run has no vault secret with escrow.vault_id {vault_id!r}"
         )
     return chosen
+
+
+def _seal(found: Options, secrets: list[tuple[str, t.Any]]) -> Seal:
+    """What encrypts a new file: the secret that is named, else that of ansible-vault's own setting, else the first."""
+    wanted = found["vault_id"]
+    if wanted is None and not found["vault_password_file"]:
+        wanted = constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
+        if wanted and wanted not in dict(secrets) and not os.path.exists(os.path.expanduser(found["path"])):
+            raise EscrowError(
+                f"ANSIBLE_VAULT_ENCRYPT_IDENTITY is {wanted!r}, of which this run has no vault secret: add it with"
+                " --vault-id, or set escrow.vault_id"
+            )
+    return Seal(next((secret for vault_id, secret in secrets if vault_id == wanted), None), wanted or None)

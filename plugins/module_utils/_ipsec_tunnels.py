@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The desired state of many IPsec tunnels: one list, all refusals before the first write, one result a tunnel."""
+"""What the module ipsec_tunnels does: one list, all refusals before the first write, one result a tunnel."""
 
 from __future__ import annotations
 
@@ -30,12 +30,9 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     TransportError,
     internal_error,
 )
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import (
-    PartialFailure,
-    Result,
-    apply_plan,
-)
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure, Result
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import censor, check_psk
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel_apply import apply_plan
 
 MAX_CONCURRENCY = 16
 GIVE_UP_AFTER = 3
