@@ -26,6 +26,7 @@ OUTPUTS = (
     "psk_rotation_mode",
     "customer_device_results",
     "customer_device_reason",
+    "customer_device_comparisons",
 )
 SET_BY_HOOKS = ("psk_rotation_failed_tunnels", "psk_rotation_hook_reason", "customer_device_failed_tunnels")
 # Variables of the collection's playbooks.
