@@ -52,7 +52,13 @@ class Simulator:
     latency: float = 0.0
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(ACCOUNT_NUMBER, self.assumptions.bidirectional_target_ignored)
+        assumed = self.assumptions
+        self.renderer = Renderer(
+            ACCOUNT_NUMBER,
+            assumed.bidirectional_target_ignored,
+            assumed.read_only_extras,
+            assumed.unknown_fields != "none",
+        )
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_BODY)
