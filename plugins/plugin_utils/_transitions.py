@@ -33,10 +33,10 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
+    confirmed_key,
     discard,
     forget_old,
     keep,
-    made_on,
     may_be_disturbed,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
@@ -213,21 +213,13 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
     seen = status == _status.CONFIRMED
     now = format_time(int(claim.now * NANO))
     again = record.current is not None and record.current.psk == pending.psk
-    current = Key(
-        psk=pending.psk,
-        applied_on=pending.applied_on,
-        at_least=pending.at_least,
-        made_on=record.made_on if again else made_on(pending, now),
-        rotation_id=pending.rotation_id,
-        wave=pending.wave,
-        exposure_seconds=exposure,
-        confirmed=seen,
-        confirmed_on=now if seen else None,
-    )
+    current = confirmed_key(record, pending, now, seen=seen, exposure=exposure)
     if not again:
         record = forget_old(keep(record, record.previous, claim), current.psk, claim)
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
+    if current.restored:
+        return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     return Moved(note(record, status, claim), status)
 
 
