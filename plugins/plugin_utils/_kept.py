@@ -68,8 +68,13 @@ def made_on(pending: Pending, now: str) -> str:
 
 
 def confirmed_key(record: Record, pending: Pending, now: str, *, seen: bool, exposure: float | None) -> Key:
-    """The PSK of a rotation that is done, which may be one that the record had before."""
+    """The PSK of a rotation that is done, which may be one that the record had before.
+
+    One that was rolled back to was seen to work then or now, or never.
+    """
     known = [x for x in (record.current, record.previous) if x is not None and x.psk == pending.psk]
+    restored = bool(known) and known[0] is record.previous
+    before = known[0] if restored else None
     return Key(
         psk=pending.psk,
         applied_on=pending.applied_on,
@@ -78,9 +83,9 @@ def confirmed_key(record: Record, pending: Pending, now: str, *, seen: bool, exp
         rotation_id=pending.rotation_id,
         wave=pending.wave,
         exposure_seconds=exposure,
-        confirmed=seen,
-        confirmed_on=now if seen else None,
-        restored=bool(known) and known[0] is record.previous,
+        confirmed=before.confirmed if before and not seen else seen,
+        confirmed_on=now if seen else before.confirmed_on if before else None,
+        restored=restored,
     )
 
 

@@ -56,6 +56,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 )
 
 HISTORY_LENGTH = 20
+# What a rollback says where the PSK before was adopted, or brought to its device without a proof.
+UNPROVEN = "the PSK before, which is set again, was never seen to work"
 
 _OF_STATE = {
     IDLE: _status.UNCHANGED,
@@ -219,6 +221,7 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
     if current.restored:
+        record = replace(record, reason=UNPROVEN if current.confirmed is False else None)
         return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     return Moved(note(record, status, claim), status)
 
@@ -247,6 +250,8 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
         raise Refused("no earlier PSK is known, so the rotation can only go forward")
     pending = record.pending
     sent_before = record.state == IN_DOUBT or pending.at_least or pending.attempt > 1
+    if record.current.confirmed is False:
+        reason = f"{reason}; {UNPROVEN}" if reason else UNPROVEN
     record = record.of_state(ROLLING_BACK, rollback=Rollback(at_least=sent_before), reason=reason)
     return Moved(note(record, "rolling back", claim), _status.PREPARED)
 

@@ -46,6 +46,8 @@ def test_the_last_rotation_is_rolled_back_once(stage: Stage) -> None:
 
 def test_an_unknown_rotation_is_not_rolled_back(stage: Stage) -> None:
     stage.rotate(then=()).ok()
-    run = stage.rotate({"psk_rotation_rollback_id": "20200101T000000Z-0000000"}, tasks_from="rollback", then=()).failed()
+    run = stage.rotate(
+        {"psk_rotation_rollback_id": "20200101T000000Z-0000000"}, tasks_from="rollback", then=()
+    ).failed()
     assert "no tunnel of this play had the rotation '20200101T000000Z-0000000'" in run.failures[0]
     assert not run.rotated

@@ -15,7 +15,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rollback import check_id, judge
 
 from tests.unit.plugins.plugin_utils.accounts import tunnel
-from tests.unit.plugins.plugin_utils.records import LATER, LONG_AGO, ME, START, at, known, record_in, trace
+from tests.unit.plugins.plugin_utils.records import LATER, LONG_AGO, ME, START, at, known, prepare, record_in, trace
 
 HOUR = 3600
 ROTATED = _transitions.confirm(record_in(APPLIED), "confirmed", ME).record
@@ -92,3 +92,29 @@ def test_the_rotation_of_a_tunnel_outside_of_the_play_is_unknown() -> None:
     tunnels = [tunnel("t1", "one"), tunnel("t2", "two")]
     with pytest.raises(InputError, match="nothing was written: last takes"):
         _plan.plan(tunnels, {"t1": ROTATED}, {"t2": "localhost"}, options)
+
+
+ADOPTED = _adoption.adopt(None, _adoption.Candidate("one", trace(LONG_AGO), "given"), ME).record
+UNPROVEN = "the PSK before, which is set again, was never seen to work"
+
+
+def rotated_from(record: Record) -> Record:
+    """The record with a PSK that Cloudflare has, and the device not yet."""
+    return _transitions.applied(prepare(record, LONG_AGO, "new").record, at(1), ME).record
+
+
+def test_a_rollback_to_a_psk_that_was_never_proven_says_so() -> None:
+    record = _transitions.roll_back(rotated_from(ADOPTED), "the device failed", ME).record
+    assert record.reason == f"the device failed; {UNPROVEN}"
+    assert _transitions.roll_back(rotated_from(known()), "the device failed", ME).record.reason == "the device failed"
+
+
+def test_a_finished_rotation_that_is_rolled_back_to_such_a_psk_says_so_too() -> None:
+    finished = _transitions.confirm(rotated_from(ADOPTED), "confirmed", ME).record
+    assert rolled_back(finished).reason == UNPROVEN
+    assert rolled_back().reason is None
+
+
+def test_a_psk_that_was_proven_before_it_was_replaced_stays_proven() -> None:
+    current = rolled_back().current
+    assert current is not None and current.confirmed is True
