@@ -75,6 +75,15 @@ def parse_age(age: t.Any, where: str = "max_age") -> int | None:
     return int(match.group(1)) * _AGE_UNITS[match.group(2) or "s"]
 
 
+def format_age(seconds: int, *, rough: bool = False) -> str:
+    """Seconds as parse_age takes them, in days, hours, minutes or seconds; ``rough``, the rest is left out."""
+    for unit in ("d", "h", "m"):
+        size = _AGE_UNITS[unit]
+        if seconds >= size and (rough or seconds % size == 0):
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
 def generated_on(tunnel: Mapping[str, t.Any]) -> str | None:
     """When the tunnel's PSK was set, as the API shows it; None when it has no PSK."""
     return (tunnel.get("psk_metadata") or {}).get("last_generated_on") or None
@@ -162,8 +171,8 @@ def due(
         if made is None:
             return True, f"the age of the PSK can't be told from {reported!r}"
         if now - made > max_age * NANO:
-            return True, f"the PSK of {reported} is older than {max_age} s"
-        return False, f"the PSK of {reported} is not older than {max_age} s"
+            return True, f"the PSK of {reported} is older than {format_age(max_age)}"
+        return False, f"the PSK of {reported} is not older than {format_age(max_age)}"
     if rotate:
         return True, "rotation was asked for"
     return False, f"the tunnel has a PSK of {reported}"

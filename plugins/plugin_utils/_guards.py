@@ -56,6 +56,8 @@ OF_BATCH = (
     "psk_rotation_canary",
     "psk_rotation_max_failures",
     "psk_rotation_rollback_id",
+    "psk_rotation_rollback_within",
+    "psk_rotation_plan_path",
     "psk_rotation_preflight",
     "psk_rotation_health",
     "psk_rotation_lease",

@@ -37,7 +37,7 @@ def test_what_was_exported_is_taken_back_with_nothing_to_change(
     playbooks: Playbooks, simulator: Simulator, tmp_path: Path
 ) -> None:
     first = simulator.state()["tunnels"][0]["id"]
-    simulator.patch_tunnel(first, description="{{ lookup('env', 'HOME') }}: yes", replay_protection=True)
+    simulator.patch_tunnel(first, description="{{ lookup('env', 'HOME') }}: yes")
     path = tmp_path / "tunnels.yml"
     assert export(playbooks, path).ok().changed == 1
     assert not find_secrets([path.read_text(encoding="utf-8")], simulator.psks())
@@ -55,7 +55,7 @@ def test_a_file_of_another_content_is_not_overwritten_unless_told(playbooks: Pla
     assert "differs from the account" in failed.result("Refuse to overwrite what is different")["msg"]
     assert path.read_text(encoding="utf-8") == "mine: true\n"
     export(playbooks, path, variables={"export_tunnels_overwrite": True}).ok()
-    assert "berlin" in path.read_text(encoding="utf-8") or "tunnels:" in path.read_text(encoding="utf-8")
+    assert path.read_text(encoding="utf-8").count("name: ") == 4
 
 
 def test_a_check_run_writes_no_file(playbooks: Playbooks, tmp_path: Path) -> None:
