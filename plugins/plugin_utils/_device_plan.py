@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import Platform, Tunnel
 
 # The interfaces' numbers. Every platform takes these.
@@ -22,7 +23,7 @@ FIRST_NUMBER, NUMBERS = 1000, 9000
 COMMON_OPTIONS = ("object", "number", "ike_id", "wan_interface", "local_address")
 IKE_IDS = ("fqdn", "user_fqdn", "key_id", "custom_fqdn")
 # What a tunnel may be while its PSK waits for the device's proof. A later run finds an unproven key by it.
-UNPROVEN = ("planned", "applied", "in_doubt", "rolling_back", "waiting")
+UNPROVEN = _status.ACTING | {_status.IN_DOUBT, _status.WAITING}
 _PARAMETERS = ("ike_cipher", "ike_prf", "ike_group", "ike_lifetime", "esp_cipher", "esp_group", "esp_lifetime")
 _LIMITS = {"ike_lifetime": (1800, 86400), "esp_lifetime": (1800, 28800)}
 

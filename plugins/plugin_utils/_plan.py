@@ -301,7 +301,7 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
-    if late and not options.force:
+    if late and not (options.force and options.mode == "rotate"):
         what = "its PSK was sent more than once, and Cloudflare has set one since"
         if options.mode in ("rollback", "confirm"):
             return _status.SKIPPED, f"{what}: run reconcile_psks first"

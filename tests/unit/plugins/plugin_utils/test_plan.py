@@ -208,11 +208,22 @@ def test_a_rollback_takes_the_rotation_that_is_named_and_what_is_unresolved(
     assert judge(record, trace(1), options(mode="rollback", rollback_id=rollback_id))[0] == status
 
 
-@pytest.mark.parametrize("mode", ["rotate", "reconcile", "confirm", "report"])
-def test_a_psk_that_may_have_been_replaced_by_an_earlier_request_of_ours_is_to_be_set_again(mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "status"),
+    [
+        ("rotate", "resume"),
+        ("reconcile", "resume"),
+        ("report", "resume"),
+        ("confirm", "skipped"),
+        ("rollback", "skipped"),
+    ],
+)
+def test_a_psk_that_may_have_been_replaced_by_an_earlier_request_of_ours_is_to_be_set_again(
+    mode: str, status: str
+) -> None:
     record = at_least(known("old", 0))
     assert judge(record, trace(0), options(mode=mode))[0] == "unchanged"
-    assert judge(record, trace(30), options(mode=mode))[0] == "resume"
+    assert judge(record, trace(30), options(mode=mode))[0] == status
     assert judge(record, trace(90), options(mode=mode))[0] == "stuck"
 
 
@@ -432,6 +443,12 @@ def test_only_what_its_device_has_waits_for_a_confirmation() -> None:
 @pytest.mark.parametrize("mode", ["confirm", "report"])
 def test_a_mode_that_only_looks_plans_no_wave(mode: str) -> None:
     assert plan([tunnel("t1")], mode=mode).waves == []
+
+
+def test_what_waits_for_its_confirmation_is_confirmed_one_of_a_group_after_the_other() -> None:
+    tunnels = [tunnel("t1", "oslo", "e", 1), tunnel("t2", "lima", "e", 1), tunnel("t3", "rome")]
+    found = plan(tunnels, {"t1": WAITING, "t2": WAITING}, mode="confirm")
+    assert (ids(found.waves), left(found)) == ([["t1"], ["t2"]], {"t3": "unchanged"})
 
 
 def test_each_tunnel_of_the_batch_is_in_one_part_of_the_plan() -> None:

@@ -128,15 +128,6 @@ def test_an_own_fqdn_is_shown() -> None:
     assert first(custom_remote_identities={"fqdn_id": "rome.example"}).ike_ids["custom_fqdn"] == "rome.example"
 
 
-def test_what_waits_for_its_confirmation_is_in_flight_in_a_run_that_confirms() -> None:
-    record = replace(record_in(APPLIED), lease=None)
-    options = Options(hosts=frozenset(["rome"]), mode="confirm")
-    shown = [tunnel(psk_metadata={"last_generated_on": at(1)})]
-    plan = _plan.plan(shown, {ID: record}, {ID: "rome"}, options)
-    found = _results.first_state("r2", options, plan, shown, {ID: record})
-    assert [(x.id, x.rotation_id) for x in found.in_flight] == [(ID, "rotation of me")]
-
-
 def test_the_health_gate_gets_the_whole_group_whoever_is_in_the_play() -> None:
     tunnels = [accounts.tunnel("t1", "berlin-a"), accounts.tunnel("t2", "berlin-b", health_check={"enabled": False})]
     plan = _plan.plan(tunnels, {}, {"t1": "a"}, Options(hosts=frozenset(["a"]), unknown_psk="rotate"))

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client, Connection
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import Gate, HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
@@ -27,24 +24,26 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_overlay
 
 from tests.harness.simulator import Simulator
 from tests.unit.plugins.plugin_utils.memory import MemoryStore
+from tests.unit.plugins.plugin_utils.stage import (
+    DEVICE,
+    LOST,
+    SET,
+    TUNNELS,
+    begin,
+    begin_again,
+    begin_with_device,
+    claim,
+    current,
+    done,
+    make,
+    set_by_somebody,
+    statuses,
+    truth,
+    wave,
+    with_devices,
+)
 
-TUNNELS = 8
-DEVICE = "paris"
-SET = {"route": "psk_set", "validate_only": False}
-LOST = {**SET, "status": 503, "when": "before", "count": 0}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(tunnels=TUNNELS) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.clear_faults()
-    running.reset()
-    return running
+pytestmark = pytest.mark.fleet(tunnels=TUNNELS)
 
 
 @pytest.fixture
@@ -60,68 +59,6 @@ def said() -> list[str]:
 @pytest.fixture
 def rotation(simulator: Simulator, store: MemoryStore, said: list[str]) -> Rotation:
     return make(simulator, store, say=said.append)
-
-
-def make(simulator: Simulator, store: Store, **fields: Any) -> Rotation:
-    """A rotation of an account, by one run whose lease does not end."""
-    connection = Connection(simulator.account, simulator.token, base_url=simulator.base_url, retries=0)
-    given: dict[str, Any] = {"claim": claim, "say": str, **fields}
-    return Rotation(client=Client(connection), store=store, **given)
-
-
-def claim(rotation_id: str) -> Claim:
-    now = time.time()
-    return Claim(rotation_id, "this run", now, now + 900)
-
-
-def options(**fields: Any) -> Options:
-    given = {"hosts": frozenset(["localhost"]), "force": True, "now": time.time_ns(), "unknown_psk": "rotate"}
-    return Options(**{**given, "owner": "this run", **fields})
-
-
-def with_devices(*hosts: str, **fields: Any) -> Options:
-    """The same on hosts that have device tasks, and a reach task."""
-    return options(hosts=frozenset(hosts), devices=frozenset(hosts), reach=dict.fromkeys(hosts, "reach.yml"), **fields)
-
-
-def begin(rotation: Rotation, *, preflight: bool = True, **fields: Any) -> State:
-    """Begins on localhost, so that the first step does all of it."""
-    wanted = options(**fields)
-    rotation = replace(rotation, force=wanted.force)
-    return rotation.begin("r1", wanted, Memory(claims={"localhost": ["all"]}), preflight=preflight)
-
-
-def begin_with_device(rotation: Rotation, **fields: Any) -> State:
-    """One device with two tunnels, so two waves."""
-    pair = [x["name"] for x in rotation.client.list_tunnels()][:2]
-    return rotation.begin("r2", with_devices(DEVICE, **fields), Memory(claims={DEVICE: pair}), preflight=False)
-
-
-def begin_again(rotation: Rotation, rotation_id: str) -> State:
-    """Rotates all from localhost once more."""
-    return rotation.begin(rotation_id, options(), Memory(claims={"localhost": ["all"]}), preflight=False)
-
-
-def wave(rotation: Rotation, state: State, index: int, *hosts: str) -> State:
-    """The wave of these hosts, all of them reached."""
-    return rotation.wave(state, index, hosts, hosts)
-
-
-def statuses(state: State) -> list[str]:
-    return sorted(x.status for x in state.all_results())
-
-
-def truth(simulator: Simulator) -> dict[str, str]:
-    return {x["id"]: x["psk"] for x in simulator.state()["tunnels"]}
-
-
-def current(store: MemoryStore) -> dict[str, str]:
-    return {i: x.current.psk for i, x in store.records.items() if x.current}
-
-
-def done(state: State, **fields: Any) -> dict[str, Any]:
-    """What a device says that has its keys."""
-    return {DEVICE: {"wave": state.token, "done": True, "failed": {}, "finished": str(time.time()), **fields}}
 
 
 # -- without devices --------------------------------------------------------------------------------------------------
@@ -196,12 +133,32 @@ def test_manual_confirmation_leaves_the_tunnels_to_a_later_run(rotation: Rotatio
     state = begin(rotation, confirmation="manual", group_by="none")
     assert set(statuses(state)) == {"waiting"}
     assert set(store.states.values()) == {"applied"}
-    found = begin(rotation, mode="confirm", force=False)
-    assert len(found.in_flight) == TUNNELS
-    evidence = {"localhost": {"wave": found.token, "done": True, "failed": {}, "finished": str(time.time())}}
-    state = rotation.settle(found, evidence)
+    state = begin(rotation, mode="confirm", force=False)
     assert set(statuses(state)) == {"handed_over"}
     assert set(store.states.values()) == {"idle"}
+
+
+def test_a_run_that_confirms_has_the_devices_prove_what_waits(rotation: Rotation, store: MemoryStore) -> None:
+    state = wave(rotation, begin_with_device(rotation, confirmation="manual", max_failures="100%"), 0, DEVICE)
+    state = rotation.settle(state, done(state))
+    assert statuses(state) == ["due", "waiting"]
+    verifying = frozenset([DEVICE])
+    state = begin_with_device(rotation, mode="confirm", force=False, verifying=verifying)
+    state = wave(rotation, state, 0, DEVICE)
+    assert [x.host for x in state.in_flight] == [DEVICE]
+    assert "confirmed" in statuses(rotation.settle(state, done(state)))
+    assert "idle" in store.states.values()
+
+
+def test_what_its_device_can_not_prove_goes_on_waiting_and_the_run_fails(
+    rotation: Rotation, store: MemoryStore
+) -> None:
+    state = wave(rotation, begin_with_device(rotation, confirmation="manual", max_failures="100%"), 0, DEVICE)
+    state = rotation.settle(state, done(state))
+    state = wave(rotation, begin_with_device(rotation, mode="confirm", force=False), 0, DEVICE)
+    state = rotation.settle(state, {})
+    assert ("applied" in statuses(state), state.to_roll_back) == (True, [])
+    assert "applied" in store.states.values()
 
 
 # -- a run that has ended ---------------------------------------------------------------------------------------------
@@ -399,13 +356,6 @@ def test_a_psk_that_somebody_sets_while_devices_are_busy_is_not_overwritten(
     assert store[tunnel.id].state == "stuck"
     assert "stuck" in statuses(state)
     assert truth(simulator)[tunnel.id].startswith("somebody")
-
-
-def set_by_somebody(simulator: Simulator, tunnel_id: str, minutes: float = 2) -> None:
-    """Sets another PSK, so long after now."""
-    later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + minutes * 60))
-    psk = "somebody-else-has-set-this-key-in-the-dashboard"
-    simulator.patch_tunnel(tunnel_id, psk=psk, last_generated_on=later)
 
 
 # -- rollbacks of earlier rotations -----------------------------------------------------------------------------------

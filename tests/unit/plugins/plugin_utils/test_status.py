@@ -16,8 +16,11 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import M
 ROOT = Path(__file__).resolve().parents[4]
 README = ROOT / "roles" / "psk_rotation" / "README.md"
 SOURCES = sorted((ROOT / "plugins").glob("*/*.py"))
-# Statuses of the module ipsec_psk, states of records and kinds of plans have some of the same words.
-OTHER_WORDS = {"_status.py", "_psk.py", "_record.py", "_ipsec_psk.py", "_module.py", "ipsec_psk.py", "_psk_batch.py"}
+# Statuses of the module ipsec_psk, states of records and what devices have shown have some of the same words.
+OTHER_WORDS = {
+    *("_status.py", "_psk.py", "_record.py", "_ipsec_psk.py", "_module.py", "ipsec_psk.py", "_psk_batch.py"),
+    "_device_proof.py",
+}
 NOT_DONE = [
     *("skipped", "refused", "in_doubt", "failed", "stuck", "rolling_back", "rollback_failed", "rolled_back"),
     *("unreached", "unhealthy", "stopped", "prepared", "applied", "resume"),
