@@ -25,7 +25,7 @@ PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: help setup cores demo lint format unit integration contract snippets test compat sanity importer docs \
-	faults leaks e2e bench build clean
+	faults leaks e2e eda bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -94,6 +94,10 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
 	@.venv/bin/python -m tests.e2e
+
+eda: setup ## Run the rulebooks in ansible-rulebook, against the simulator and a stand-in for AWX (Java 17)
+	@tools/tool-venv eda
+	@.venv/bin/python -m tests.eda
 
 bench: setup ## Measure what rotations cost, beside what users would do instead (25 minutes, on a quiet machine)
 	@.venv/bin/python -m tests.bench $(BENCH_ARGS)

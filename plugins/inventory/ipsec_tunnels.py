@@ -14,6 +14,7 @@ description:
   - Makes a host of each device that terminates IPsec tunnels of a Cloudflare Magic WAN account, and tells it by
     C(psk_rotation_tunnels) which these are, so that P(magicwan.cloudflare.psk_rotation#role) can run on it.
   - A device is told by the tunnels' C(customer_endpoint), or by a part of their names.
+  - Every device is in the group C(magicwan), for variables of your own in C(group_vars/magicwan.yml).
   - One request to the API. No PSK and no other secret is in the inventory or in its cache.
   - The name of the file must end in C(ipsec_tunnels.yml) or C(ipsec_tunnels.yaml).
 extends_documentation_fragment:
@@ -146,6 +147,7 @@ except ImportError:
         return value
 
 
+GROUP = "magicwan"
 TEMPLATED = ("account_id", "api_token", "api_email", "api_key", "base_url", "ca_path")
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 
@@ -189,7 +191,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if unassigned == "fail":
                 raise InputError(f"{message}; set name_pattern, or unassigned")
             self.display.warning(f"ipsec_tunnels: {message}")
-        for group in age_groups(ages):
+        for group in (GROUP, *age_groups(ages)):
             self.inventory.add_group(group)
         for device in found:
             self._add(device)
@@ -238,7 +240,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         )
         for name, value in variables.items():
             self.inventory.set_variable(host, name, value)
-        groups = [device.age_group]
+        groups = [GROUP, device.age_group]
         if device.site:
             groups.append(self.inventory.add_group(self._sanitize_group_name(f"site_{device.site}")))
         for group in groups:

@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 PLUGINS, HOOKS = HERE / "plugins", HERE / "hooks"
 PASSWORD = "vault-password-of-the-tests"
 ROTATE = [{"name": "Rotate", "import_playbook": "magicwan.cloudflare.rotate_psks"}]
-LOCALHOST = "localhost ansible_connection=local\n"
+LOCALHOST = "localhost ansible_connection=local psk_rotation_tunnels=all\n"
 DEADLINE = 300.0
 POLL = 0.01
 AGE_SECONDS = 200 * 86400
@@ -325,6 +325,7 @@ class Scene:
             "psk_rotation_escrow": self.store.variable(),
             "devices_folder": str(self.devices_folder),
             "sim_url": self.simulator.sim_url,
+            "psk_rotation_unknown_psk": "rotate",
         }
         if self.has_devices:
             found |= {f"psk_rotation_{x}_tasks": str(HOOKS / f"{x}.yml") for x in ("reach", "device", "verify")}

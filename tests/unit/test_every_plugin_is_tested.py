@@ -34,7 +34,7 @@ COMMON_CODE = frozenset(
 )
 CODE_OF_FRAGMENTS = {
     "_api": {("_argspec", "connection_of"), ("_argspec", "connect"), ("_client", "Client")},
-    "_escrow": {("_backends", "make_backend"), ("_escrow_file", "FileEscrow"), ("_escrow_kv2", "Kv2Escrow")},
+    "_escrow": {("_stores", "make_store"), ("_store_file", "FileStore"), ("_store_kv2", "Kv2Store")},
 }
 
 

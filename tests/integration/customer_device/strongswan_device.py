@@ -42,6 +42,11 @@ case $1 in
         for file in "$SWANCTL_DIR"/conf.d/*.conf; do
             echo "loaded connection '$(basename "$file" .conf)'"
         done ;;
+    --list-conns)
+        for file in "$SWANCTL_DIR"/conf.d/*.key.conf; do
+            id=$(basename "$file" .key.conf)
+            printf '%s: IKEv2, rekeying every 86400s\n  local:  %%any\n  remote: 203.0.113.1\n  %s: TUNNEL\n' "$id" "$id"
+        done ;;
     --initiate) authenticate initiate ;;
     --rekey) authenticate rekey ;;
     --list-sas)
