@@ -50,7 +50,7 @@ def wanted(tunnel: Mapping[str, t.Any]) -> Tunnel:
         found["bgp"] = {key: value for key, value in found["bgp"].items() if key not in LEFT_OUT_OF_BGP}
     if "health_check" in found:
         check = dict(found["health_check"])
-        check["target"] = check["target"]["saved"]
+        check["target"] = check.get("target", {}).get("saved")
         found["health_check"] = check
     return {key: value for key, value in _without_empty(found).items() if value != {}}
 
