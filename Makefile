@@ -20,12 +20,14 @@ SANITY_CORES ?= 2.16 2.17 2.21 2.20 2.19 2.18
 KILLS ?= 200
 # More arguments for the benchmark, for example: make bench BENCH_ARGS="--only a,b --sizes 100,1000 --latency 0"
 BENCH_ARGS ?=
+# More arguments for the matrix, for example: make devices DEVICES_ARGS="--platforms junos --scenarios right,wrong"
+DEVICES_ARGS ?=
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: help setup cores demo lint format unit integration contract snippets test compat sanity importer docs \
-	faults leaks e2e bench build clean
+	faults leaks devices e2e bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -91,6 +93,9 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@tools/core-venv 2.18 2.19 2.20 2.22
 	@.venv/bin/pytest -q tests/integration/leaks -k planted
 	@.venv/bin/python -m tests.leaks
+
+devices: setup ## Bring PSKs into stand-ins for devices, by the vendors' collections: a table of platforms and scenarios
+	@.venv/bin/python -m tests.devices $(DEVICES_ARGS)
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
 	@.venv/bin/python -m tests.e2e
