@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.faults import kills, rows_api, rows_device, rows_kill, rows_runs, rows_store  # noqa: F401
+from tests.faults import kills, rows_api, rows_core, rows_device, rows_kill, rows_runs, rows_store, rows_weak  # noqa: F401
 from tests.faults.matrix import Outcome, Row, chosen, play_row, save_output
 from tests.faults.scene import Bench
 
 ROOT = Path(__file__).resolve().parents[2]
 SAVED = ROOT / "tests" / "output" / "faults"
 MATRIX_TUNNELS = 8
-WIDTHS = (15, 66, 44, 34)
+WIDTHS = (32, 76, 40, 30)
 
 Job = Callable[[Bench], Outcome]
 
@@ -66,14 +66,14 @@ class Table:
     def head(self) -> None:
         """The names of the columns."""
         cells = ("fault", "injected", "after the crash", "after the re-run")
-        print(_line(cells, "lost dark", "verdict"), flush=True)
+        print(_line(cells, "lost dark differ", "verdict"), flush=True)
 
     def show(self, outcome: Outcome) -> None:
         """One row."""
         self.outcomes.append(outcome)
         cells = (outcome.code, outcome.injected, outcome.skipped or outcome.after_crash, outcome.after_rerun)
         dark = "-" if outcome.dark is None else outcome.dark
-        counts = "" if outcome.skipped else f"{outcome.lost:4} {dark:>4}"
+        counts = "" if outcome.skipped else f"{outcome.lost:4} {dark:>4} {outcome.mismatched:>6}"
         print(_line(cells, counts, f"{outcome.verdict:7} {outcome.seconds:5.1f} s"), flush=True)
         if outcome.verdict == "FAIL":
             for problem in outcome.problems[:8]:
@@ -85,7 +85,10 @@ class Table:
         count = {x: sum(1 for o in self.outcomes if o.verdict == x) for x in ("ok", "FAIL", "skipped")}
         lost = sum(x.lost for x in self.outcomes)
         dark = sum(x.dark or 0 for x in self.outcomes)
-        print(f"\n{lost} keys lost, {dark} groups dark, {seconds:.0f} s")
+        differ = sum(x.mismatched for x in self.outcomes)
+        print(
+            f"\n{lost} keys lost, {dark} sites dark, {differ} tunnels with different keys after rc 0, {seconds:.0f} s"
+        )
         skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
         print(f"{count['ok']} passed, {count['FAIL']} failed{skipped}")
         return 1 if count["FAIL"] else 0
@@ -93,7 +96,7 @@ class Table:
 
 def _line(cells: Sequence[str], counts: str, verdict: str) -> str:
     padded = [cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)]
-    return f"{'  '.join(padded)}  {counts:9}  {verdict}".rstrip()
+    return f"{'  '.join(padded)}  {counts:16}  {verdict}".rstrip()
 
 
 def _row_job(row: Row) -> Job:

@@ -1,0 +1,4 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault matrix: real rotations that die or meet an error at each of their steps, and are simply run again."""
