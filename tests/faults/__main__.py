@@ -15,7 +15,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.faults import kills, rows_api, rows_core, rows_device, rows_kill, rows_runs, rows_store, rows_weak  # noqa: F401
+from tests.faults import (
+    kills,
+    planted,
+    rows_api,  # noqa: F401
+    rows_core,  # noqa: F401
+    rows_device,  # noqa: F401
+    rows_kill,  # noqa: F401
+    rows_runs,  # noqa: F401
+    rows_store,  # noqa: F401
+    rows_weak,  # noqa: F401
+)
 from tests.faults.matrix import Outcome, Row, chosen, play_row, save_output
 from tests.faults.scene import Bench
 
@@ -27,8 +37,15 @@ WIDTHS = (32, 76, 40, 30)
 Job = Callable[[Bench], Outcome]
 
 
-def work(jobs: Sequence[Job], tunnels: int, workers: int, core: str | None, show: Callable[[Outcome], None]) -> None:
-    """Do the jobs on benches of their own, one a worker."""
+def work(
+    jobs: Sequence[Job],
+    tunnels: int,
+    workers: int,
+    core: str | None,
+    show: Callable[[Outcome], None],
+    plant: str | None = None,
+) -> None:
+    """Do the jobs on benches of their own, one a worker; ``plant`` names a weakness of the collection."""
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
@@ -37,7 +54,8 @@ def work(jobs: Sequence[Job], tunnels: int, workers: int, core: str | None, show
 
     def run(number: int, folder: Path) -> None:
         try:
-            with Bench(folder / f"worker-{number}", tunnels, core=core) as bench:
+            collections = planted.plant(plant, folder / f"collections-{number}") if plant else None
+            with Bench(folder / f"worker-{number}", tunnels, core=core, collections=collections) as bench:
                 while not broken:
                     outcome = waiting.get_nowait()(bench)
                     with lock:
@@ -51,8 +69,13 @@ def work(jobs: Sequence[Job], tunnels: int, workers: int, core: str | None, show
         threads = [threading.Thread(target=run, args=(n, Path(folder))) for n in range(min(workers, len(jobs)))]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt as exc:
+            broken.append(exc)  # each worker ends its row, and cleans up
+            for thread in threads:
+                thread.join()
     if broken:
         raise broken[0]
 
@@ -115,16 +138,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=0, help="how many random kills of a 40-tunnel rotation")
     parser.add_argument("--seed", type=int, default=1, help="of the random kills")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--plant", choices=planted.WEAKNESSES, help="weaken a copy of the collection in this place")
     parser.add_argument("--core", help="an ansible-core under .venv/cores, such as 2.19")
     options = parser.parse_args(arguments)
     begun = time.monotonic()
     table = Table()
     table.head()
     if not options.no_matrix:
-        jobs = [_row_job(row) for row in chosen(options.only.split(","))]
+        default = planted.WEAKNESSES[options.plant].row if options.plant else ""
+        jobs = [_row_job(row) for row in chosen((options.only or default).split(","))]
         if not jobs:
             parser.error(f"no row is named {options.only}")
-        work(jobs, MATRIX_TUNNELS, options.workers, options.core, table.show)
+        work(jobs, MATRIX_TUNNELS, options.workers, options.core, table.show, options.plant)
     if options.kills:
         chance = random.Random(options.seed)
         seeds = [chance.randrange(1_000_000) for _kill in range(options.kills)]

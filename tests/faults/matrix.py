@@ -109,9 +109,10 @@ def judge(scene: Scene, outcome: Outcome) -> None:
 
 
 def chosen(codes: Sequence[str]) -> list[Row]:
-    """The rows of these codes, or of letters; all of them by default."""
+    """The rows of these codes, or of letters, in this order; all of them by default."""
     wanted = [x.strip().upper() for x in codes if x.strip()]
-    return [x for x in ROWS if not wanted or any(_meets(x.code.upper(), code) for code in wanted)]
+    found = [x for code in wanted for x in ROWS if _meets(x.code.upper(), code)]
+    return list({x.code: x for x in found or (ROWS if not wanted else ())}.values())
 
 
 def _meets(code: str, wanted: str) -> bool:

@@ -31,6 +31,9 @@ TROUBLES = {
     "W4": ("lost-later", "a device is lost in the second wave"),
 }
 FIRST = ("W1", "W2", "W3")
+# What Ansible itself takes on include_role; the rest it refuses there, and takes under apply.
+OF_INCLUDE = ("ignore_errors", "run_once", "loop")
+NOT_OF_INCLUDE = "is not a valid attribute for a IncludeRole"
 # Names that the role sets itself. As extra variables they would win over what it sets.
 OUTPUTS = (
     "psk_rotation_results",
@@ -74,9 +77,10 @@ class Weakening:
     idle: bool = False
 
 
-def included(task: Mapping[str, Any] | None = None, **play: Any) -> Play:
-    """A play that includes the role."""
-    include = {"name": "Rotate", "ansible.builtin.include_role": {"name": ROLE}, **(task or {})}
+def included(task: Mapping[str, Any] | None = None, *, apply: Mapping[str, Any] | None = None, **play: Any) -> Play:
+    """A play that includes the role; ``task`` are keywords of the include, ``apply`` those that its tasks get."""
+    role = {"name": ROLE, **({"apply": dict(apply)} if apply else {})}
+    include = {"name": "Rotate", "ansible.builtin.include_role": role, **(task or {})}
     return [{"name": "Rotate", "hosts": "all", "gather_facts": False, "tasks": [include], **play}]
 
 
@@ -111,23 +115,36 @@ def handler(**keywords: Any) -> Play:
 
 NOTIFYING = {"psk_rotation_device_tasks": str(HOOKS / "notify.yml"), "psk_rotation_confirmation": "none"}
 PLACES: dict[str, Callable[..., Play]] = {
-    "play": lambda **x: included(**x),
+    "play": lambda **x: included(None, **x),
     "block": in_block,
     "role": in_roles,
     "include_role": lambda **x: included(x),
+    "apply": lambda **x: included(apply=x),
     "import_role": imported,
 }
 
 
+def _on(place: str, keyword: str, refused: str = "", value: Any = True) -> Weakening:
+    """A keyword at a place around the role."""
+    alien = place == "include_role" and keyword not in OF_INCLUDE
+    return Weakening(
+        f"{keyword}-{place}",
+        f"{keyword} on {place}",
+        PLACES[place](**{keyword: value}),
+        troubles=FIRST[:1] if alien else FIRST,
+        refused=NOT_OF_INCLUDE if alien else refused,
+    )
+
+
 def _ignoring() -> Iterator[Weakening]:
     for keyword in ("ignore_errors", "ignore_unreachable"):
-        for place, make in PLACES.items():
+        for place in PLACES:
             refused = f"{keyword} on the play would hide" if place == "play" else ""
-            yield Weakening(f"{keyword}-{place}", f"{keyword} on {place}", make(**{keyword: True}), refused=refused)
+            yield _on(place, keyword, refused)
         yield Weakening(
             f"{keyword}-handlers",
             f"{keyword} on the play, with handlers",
-            included(handlers=handler(), **{keyword: True}),
+            included(None, apply=None, handlers=handler(), **{keyword: True}),
             refused=f"{keyword} on the play would hide",
             variables=NOTIFYING,
         )
@@ -144,10 +161,10 @@ def _ignoring() -> Iterator[Weakening]:
 
 
 def _fatal() -> Iterator[Weakening]:
-    for place in ("play", "block", "include_role"):
-        yield Weakening(f"fatal-{place}", f"any_errors_fatal on {place}", PLACES[place](any_errors_fatal=True))
+    for place in ("play", "block", "include_role", "apply"):
+        yield _on(place, "any_errors_fatal")
     yield Weakening(
-        "fatal-handlers",
+        "any_errors_fatal-handlers",
         "any_errors_fatal on the play, with handlers",
         included(handlers=handler(), any_errors_fatal=True),
         refused="any_errors_fatal with handlers",
@@ -176,27 +193,11 @@ def _elsewhere() -> Iterator[Weakening]:
             env={"ANSIBLE_STRATEGY": strategy},
             refused=refused,
         )
+    for place in ("include_role", "apply", "block", "import_role"):
+        yield _on(place, "run_once", "run_once on the")
+        yield _on(place, "delegate_to", "delegate_to on the", "localhost")
     loop = {"loop": [1, 2], "loop_control": {"loop_var": "turn"}}
-    for keyword, task in {
-        "run_once": {"run_once": True},
-        "delegate_to": {"delegate_to": "localhost"},
-        "loop": loop,
-    }.items():
-        yield Weakening(
-            f"{keyword}-include",
-            f"{keyword} on include_role",
-            included(task),
-            troubles=("W1", "W3"),
-            refused=f"{keyword} on the include_role",
-        )
-        if keyword != "loop":
-            yield Weakening(
-                f"{keyword}-block",
-                f"{keyword} on a block around it",
-                in_block(**task),
-                troubles=("W1",),
-                refused=f"{keyword} on the block",
-            )
+    yield Weakening("loop-include_role", "loop on include_role", included(loop), refused="loop on the include_role")
 
 
 def task_names(folder: Path = TASKS) -> list[str]:

@@ -35,6 +35,7 @@ LOCALHOST = "localhost ansible_connection=local psk_rotation_tunnels=all\n"
 DEADLINE = 300.0
 POLL = 0.01
 AGE_SECONDS = 200 * 86400
+ID_LENGTH = 32
 STATE_ORDER = ("idle", "prepared", "in_doubt", "applied", "rolling_back", "stuck")
 
 Records = dict[str, dict[str, Any]]
@@ -104,7 +105,7 @@ class BaoStore:
     def read(self) -> Records:
         """All records by tunnel id."""
         listed = self.server.call("LIST", f"secret/metadata/{self.path}/{self.account}", missing_ok=True)
-        keys = ((listed or {}).get("data") or {}).get("keys") or []
+        keys = [x for x in ((listed or {}).get("data") or {}).get("keys") or [] if len(x) == ID_LENGTH]
         return {key: self.server.call("GET", self.secret(key))["data"]["data"] for key in keys}
 
     def write(self, records: Records) -> None:
@@ -138,6 +139,7 @@ class Bench:
     seed: int = 7
     core: str | None = None
     token: str = TOKEN
+    collections: Path | None = None
     simulator: Simulator = field(init=False)
     snapshot: Snapshot = field(init=False)
     events: int = 0
@@ -351,6 +353,7 @@ class Scene:
             "ANSIBLE_CALLBACKS_ENABLED": "harness_json,kill_at",
             "ANSIBLE_FORKS": "10",
             "PYTHONPATH": str(PLUGINS / "site"),
+            **({"ANSIBLE_COLLECTIONS_PATH": str(self.bench.collections)} if self.bench.collections else {}),
             **self.store.env(),
         }
 
@@ -466,8 +469,8 @@ class Scene:
         """The run that the fault hits. expected: killed, failed, ok, or any."""
         return self.crashed(self.play(**options), expected)
 
-    def crashed(self, run: Run, expected: str = "killed") -> Run:
-        """Look at what the fault has left, and remove it."""
+    def crashed(self, run: Run, expected: str = "killed", *, keep: bool = False) -> Run:
+        """Look at what the fault has left, and remove it, unless it is to ``keep``."""
         wanted = {"killed": (-9,), "failed": (2, 4), "ok": (0,), "any": (-9, 0, 2, 4)}[expected]
         self.expect(run.rc in wanted, f"the first run ended with {run.rc}, and should have been {expected}")
         self.expect("Traceback" not in run.result.output, "the first run shows a traceback")
@@ -476,7 +479,8 @@ class Scene:
             self.expect(fault["hits"], f"the fault {fault['kind']} was never met")
         self._armed = False
         self.after_crash = self.states()
-        self.simulator.clear_faults()
+        if not keep:
+            self.simulator.clear_faults()
         return run
 
     def rerun(self, expected: str = "ok", *, same_key: bool = True, but: Collection[str] = (), **options: Any) -> Run:
@@ -529,6 +533,11 @@ class Scene:
             wanted = record["pending" if waits else "current"] or {}
             if wanted.get("psk") != psk or (self.has_devices and held.get(tunnel) != psk):
                 self.mismatched[tunnel] = self.names.get(tunnel, tunnel)
+
+    def rename(self, tunnel: str, name: str, **fields: Any) -> None:
+        """Somebody changes its name, or other fields, in the dashboard."""
+        self.simulator.patch_tunnel(tunnel, name=name, **fields)
+        self.names[tunnel] = name
 
     def console_sets(
         self,
