@@ -247,7 +247,7 @@ def _with_psk(call: Call, tunnel: Tunnel, psk: str, moves: bool = True) -> Tunne
 
 
 def _skewed(fault: Fault, old: str | None, stamp: str) -> str | None:
-    if fault.metadata == "missing":
+    if fault.metadata in ("missing", "absent"):
         return None
     if fault.metadata == "unchanged":
         return old
@@ -260,7 +260,9 @@ def _distorted(call: Call, shown: dict[str, Any]) -> dict[str, Any]:
     """A `metadata` fault on a read changes what is shown, not the truth."""
     if call.fault is not None and call.fault.metadata is not None:
         old = shown["psk_metadata"].get("last_generated_on")
-        if old is not None:
+        if call.fault.metadata == "absent":
+            del shown["psk_metadata"]
+        elif old is not None:
             seen = _skewed(call.fault, old, old)
             shown["psk_metadata"] = {} if seen is None else {"last_generated_on": seen}
     return shown
