@@ -143,9 +143,10 @@ def plan(
     if options.mode == "rollback" and places is None:
         _rollback.check_id(options.rollback_id, [x for i, x in records.items() if i in owners])
     unknown = _unknown(tunnels, records, owners, options, everybody=places is None)
+    skew = _psk.skew_of((records[x["id"]].expected(), _psk.trace_of(x)) for x in tunnels if x["id"] in records)
     all_of_it: dict[str, Planned] = {}
     for tunnel in tunnels:
-        record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel)
+        record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel, skew)
         status, reason = judge(record, trace, options)
         if tunnel["id"] in unknown and status == _status.DUE and options.unknown_psk == "skip":
             status, reason = _status.UNKNOWN, "its PSK is not in the escrow"

@@ -319,7 +319,8 @@ class Rotation:
             return []
         now = {x["id"]: x for x in self.client.list_tunnels()}
         return [
-            replace(x, trace=_psk.trace_of(now[x.id]), name=now[x.id]["name"]) if x.id in now else x for x in entries
+            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew), name=now[x.id]["name"]) if x.id in now else x
+            for x in entries
         ]
 
 
