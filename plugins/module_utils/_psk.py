@@ -163,7 +163,8 @@ def skew_of(pairs: Iterable[tuple[Known | None, Trace]]) -> int:
         ours, theirs = parse_time(known.on if known else None), parse_time(trace.on)
         if ours is not None and theirs is not None and abs(theirs - ours) <= TIME_TOLERANCE:
             found.append(theirs - ours)
-    return sorted(found)[len(found) // 2] if found else 0
+    middle = sorted(found)[(len(found) - 1) // 2 : len(found) // 2 + 1]
+    return min(middle, key=abs, default=0)
 
 
 def later_time(one: str | None, other: str | None) -> str | None:
