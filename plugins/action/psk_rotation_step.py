@@ -11,7 +11,7 @@ import json
 import os
 import time
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible import constants as C
@@ -33,6 +33,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
+    ACTING_MODES,
     OF_BATCH,
     OF_HOST,
     complaints,
@@ -40,11 +41,19 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     patterns,
     refuse,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, UNKNOWN_PSK, Options
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
+    DAY,
+    MODES,
+    UNKNOWN_PSK,
+    Account,
+    Options,
+    Plan,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember, write_plan
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
@@ -73,6 +82,8 @@ class ActionModule(ControllerAction):
             "group_by": {"type": "raw", "default": "auto"},
             "max_failures": {"type": "str", "default": "0"},
             "rollback_id": {"type": "str", "default": ""},
+            "rollback_within": {"type": "str", "default": "24h"},
+            "plan_path": {"type": "path"},
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
             "summaries": {"type": "list", "elements": "str", "default": []},
@@ -103,6 +114,7 @@ class ActionModule(ControllerAction):
                 claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
                 say=self.say,
                 gate=HealthGate(client, gate, self.say) if gate else None,
+                planned=self._reviewer(arguments, options, memory),
                 force=arguments["force"],
                 validate_only=self._task.check_mode,
             )
@@ -171,9 +183,28 @@ class ActionModule(ControllerAction):
             unknown_psk=arguments["unknown_psk"] if keeps else "",
             mode=mode,
             rollback_id=arguments["rollback_id"],
+            rollback_within=parse_age(arguments["rollback_within"], "psk_rotation_rollback_within") or DAY,
             now=time.time_ns(),
         )
         return options, memory
+
+    def _reviewer(
+        self, arguments: Arguments, options: Options | None, memory: Memory
+    ) -> Callable[[Plan, Account], None] | None:
+        """Shows the plan of a check run, and writes it where a reviewer wants it."""
+        if options is None or not self._task.check_mode or options.mode not in ACTING_MODES:
+            return None
+
+        def show(plan: Plan, account: Account) -> None:
+            found = report_of(plan, account, options)
+            for line in plan_lines(found):
+                self.say(line)
+            memory.plans.append(found.to_dict())
+            if arguments["plan_path"]:
+                about = {"version": 1, "rotation_id": self.rotation_id(), "mode": options.mode}
+                write_plan(arguments["plan_path"], {**about, **merged(memory.plans)})
+
+        return show
 
     def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
         """What these hosts have reported. Hosts that have not are left out."""

@@ -29,8 +29,8 @@ options:
     description:
       - The results of the role's tasks so far, registered. C(found), a list, is what the device said when it was
         looked at; C(written) and C(cleared) are loops; C(before) and C(after) are what it said of its SAs.
-      - C(read_on), C(started) and C(now) are times in seconds, C(delay) the seconds between two looks, C(timeout) those after
-        which no further look is taken, C(reauthenticate) as the role's variable.
+      - C(read_on), C(started) and C(now) are times in seconds, C(delay) the seconds between two looks, C(timeout) those
+        after which no further look is taken, C(reauthenticate) as the role's variable.
     type: dict
     required: true
 """
@@ -45,7 +45,8 @@ _value:
     - With C(found), what stands against changing the device as C(problem), and C(keys), how each tunnel's PSK compares
       with that on the device, C(match), C(mismatch) or C(not shown).
     - With C(written), the identifiers of those that have to authenticate anew as C(targets), what to clear as
-      C(clears), how long to C(pause) before that, the verdicts as C(results), those that C(failed) with their reasons, all reasons in one as C(reason),
+      C(clears), how long to C(pause) before that, the verdicts as C(results), those that C(failed) with their reasons,
+      all reasons in one as C(reason),
       and whether looking again can't change anything any more as C(settled).
   type: dict
 """

@@ -41,7 +41,7 @@ options:
 """
 
 EXAMPLES = r"""
-plan: "{{ tunnels | magicwan.cloudflare.customer_device_plan('junos', 'psk', {'ike_id': 'fqdn', 'anti_replay': 'off'}) }}"
+plan: "{{ tunnels | magicwan.cloudflare.customer_device_plan('junos', 'psk', settings) }}"
 """
 
 RETURN = r"""

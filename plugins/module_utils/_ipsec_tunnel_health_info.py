@@ -12,9 +12,10 @@ from __future__ import annotations
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel_info import choose
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import Result
 
 
@@ -24,8 +25,7 @@ def tunnel_health_info(module: AnsibleModule, client: Client) -> Result:
     window = _psk.parse_age(params["window"], "window") or 0
     if not 60 <= window <= 7 * 86400:
         raise InputError("window must be between 60 seconds and 7 days")
-    listed = client.list_tunnels()
-    tunnels = listed if params["tunnels"] is None else _tunnel.select(listed, params["tunnels"])
+    tunnels = choose(module, client.list_tunnels())
     until = time.time_ns() // _psk.NANO * _psk.NANO
     since, now = (_psk.format_time(x)[:19] + "Z" for x in (until - window * _psk.NANO, until))
     names = [x["name"] for x in tunnels if (x.get("health_check") or {}).get("enabled") is not False]

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
@@ -18,5 +20,16 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import
 def tunnel_info(module: AnsibleModule, client: Client) -> Result:
     """The module ipsec_tunnel_info: all tunnels, or those that ids, names or globs select."""
     tunnels = client.list_tunnels()
-    chosen = tunnels if module.params["tunnels"] is None else _tunnel.select(tunnels, module.params["tunnels"])
+    chosen = choose(module, tunnels)
     return {"changed": False, "ipsec_tunnels": [_tunnel.view(x) for x in chosen], "msg": f"{len(chosen)} tunnels"}
+
+
+def choose(module: AnsibleModule, tunnels: list[_tunnel.Tunnel]) -> list[t.Mapping[str, t.Any]]:
+    """The tunnels that the option tunnels selects, all without it. Warns of a name that means something else."""
+    wanted = module.params["tunnels"]
+    if wanted is None:
+        return list(tunnels)
+    hidden = _tunnel.hidden_names(tunnels, wanted)
+    if hidden:
+        module.warn(f"tunnels: {hidden}")
+    return _tunnel.select(tunnels, wanted)

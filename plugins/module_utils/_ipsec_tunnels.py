@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import threading
 import typing as t
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel, _tunnel_conflicts, _tunnel_plan
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import connection_of
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
@@ -31,34 +30,47 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import PartialFailure, Result
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import censor, check_psk
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel_apply import apply_plan
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import censor
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel_apply import (
+    KeptError,
+    UnknownFields,
+    Written,
+    read_back,
+    settled,
+    warnings_of,
+    write,
+)
 
 MAX_CONCURRENCY = 16
 GIVE_UP_AFTER = 3
-SHOWN = 5
+# How many tunnels of each action the message names.
+NAMED = 10
 
 Wanted = Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
-class Step:
-    """What has to be done for one tunnel. ``where`` names it in messages."""
+class Step(_tunnel_conflicts.Item):
+    """What has to be done for one tunnel, which ``name`` and ``tunnel_id`` identify in the result."""
 
-    where: str
-    tunnel_id: str | None
-    name: str | None
-    purged: bool
-    plan: _tunnel.Plan
+    tunnel_id: str | None = None
+    name: str | None = None
+    purged: bool = False
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a step: its part of the result, and the error when the API, or the way to it, failed."""
+    """What came of a step: what was written, or why not. ``error`` is None for what was not tried."""
 
     step: Step
-    result: Result
-    error: CloudflareError | None
+    written: Written | None = None
+    reason: str | None = None
+    error: CloudflareError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the step failed, or was not tried."""
+        return self.reason is not None
 
 
 def ensure_tunnels(module: AnsibleModule, client: Client) -> Result:
@@ -68,25 +80,25 @@ def ensure_tunnels(module: AnsibleModule, client: Client) -> Result:
     check_fleet(wanted, params)
     steps = plan_fleet(wanted, client.list_tunnels(), params)
     psks = [item.pop("psk") for item in wanted if item.get("psk") is not None]
-    concurrency = params["concurrency"]
-
-    def new_client() -> Client:
-        return client if concurrency == 1 else Client(connection_of(params), reserve=concurrency)
-
-    done = carry_out(steps, new_client, validate_only=module.check_mode, concurrency=concurrency)
+    done = Run(client, params, validate_only=module.check_mode).carry_out(steps)
+    told = Told(done, _tunnel_conflicts.replacements(steps))
     result: Result = {
-        "changed": any(x.result["changed"] for x in done),
-        "ipsec_tunnels": [x.result for x in done],
+        "changed": any(told.changed(x) for x in done),
+        "ipsec_tunnels": [told.result(x) for x in done],
     }
     if module._diff:
-        result["diff"] = [_diff(x.step) for x in done if x.result["changed"]]
+        result["diff"] = [told.diff(x.step) for x in done if told.changed(x)]
     result = censor(result, psks)
     module.no_log_values.difference_update(psks)
-    failed = [x for x in done if x.result["failed"]]
-    message = censor(summary(done), psks)
-    if failed:
-        raise PartialFailure(message, result, next((x.error for x in failed if x.error is not None), None))
+    for warning in warnings_of(x.written for x in done if x.written is not None):
+        module.warn(censor(warning, psks))
+    message = censor(told.summary(), psks)
+    if any(x.failed for x in done):
+        raise PartialFailure(message, result, next((x.error for x in done if x.error is not None), None))
     return {**result, "msg": message}
+
+
+# -- before the first write -------------------------------------------------------------------------------------------
 
 
 def check_fleet(wanted: Sequence[Wanted], params: Wanted) -> None:
@@ -99,7 +111,6 @@ def check_fleet(wanted: Sequence[Wanted], params: Wanted) -> None:
         raise InputError("tunnels is empty, so that purge would delete every tunnel; name at least one")
     problems: list[str] = []
     seen: dict[tuple[str, str], str] = {}
-    psks: dict[str, str] = {}
     for index, item in enumerate(wanted):
         where = _where(index, item)
         with _collected(problems):
@@ -111,11 +122,6 @@ def check_fleet(wanted: Sequence[Wanted], params: Wanted) -> None:
                     other = seen.setdefault((key, item[key]), where)
                     if other is not where:
                         raise InputError(f"{where}: {other} has this {key}, too")
-            psk = item.get("psk")
-            if psk is not None:
-                check_psk(psk, where, params["psk_charset"])
-                if psks.setdefault(psk, where) is not where:
-                    raise InputError(f"{where}: {psks[psk]} has the same PSK; each tunnel needs its own")
     _refuse(problems)
 
 
@@ -134,70 +140,115 @@ def plan_fleet(wanted: Sequence[Wanted], tunnels: Sequence[Wanted], params: Want
                 raise InputError(f"{where}: {exc.message}") from None
             if current is not None and named.setdefault(current["id"], where) is not where:
                 raise InputError(f"{where}: {named[current['id']]} is the same tunnel ({current['id']})")
-            plan = _tunnel.plan(current, item, update_psk=params["update_psk"], where=where)
+            plan = _tunnel_plan.plan(current, item, update_psk=params["update_psk"], where=where)
             known = current or item
-            steps.append(Step(where, known.get("id"), known.get("name"), False, plan))
+            steps.append(Step(where, plan, item.get("psk"), known.get("id"), known.get("name")))
     _refuse(problems)
     if params["purge"]:
         surplus = [x for x in tunnels if x["id"] not in named]
         if len(surplus) > params["purge_max"]:
             raise InputError(
-                f"purge would delete {len(surplus)} tunnels ({_few([str(x.get('name')) for x in surplus], ', ')}), but "
-                f"purge_max is {params['purge_max']}; nothing was done. Name them in tunnels, or raise purge_max"
+                f"purge would delete {len(surplus)} tunnels ({_tunnel.few([str(x.get('name')) for x in surplus])}), but"
+                f" purge_max is {params['purge_max']}; nothing was done. Name them in tunnels, or raise purge_max"
             )
-        steps += [
-            Step(f"tunnel {x.get('name')!r}", x["id"], x.get("name"), True, _tunnel.plan_absent(x)) for x in surplus
-        ]
+        for x in surplus:
+            gone = _tunnel_plan.plan_absent(x)
+            steps.append(Step(f"tunnel {x.get('name')!r}", gone, None, x["id"], x.get("name"), purged=True))
+    _tunnel_conflicts.check(steps, tunnels, psk_charset=params["psk_charset"])
     return steps
 
 
-def carry_out(
-    steps: Sequence[Step], new_client: t.Callable[[], Client], *, validate_only: bool, concurrency: int
-) -> list[Done]:
-    """Does all steps, in their order unless several at a time; what is purged comes last. A failed step does not stop
-    the others, but for an error that every further one would meet."""
-    own = threading.local()
-    brake = _Brake()
+# -- the writes -------------------------------------------------------------------------------------------------------
 
-    def do(step: Step) -> Done:
-        if step.plan.changed and brake.reason is not None:
-            return _done(step, None, None, reason=f"not tried: {brake.reason}")
+
+class Run:
+    """Does all steps: creations and updates, then a read of what they leave open, then deletions, and a purge last.
+
+    A failed step does not stop the others, but for an error that every further one would meet. A tunnel stays when the
+    one that replaces it could not be made, and nothing is purged when anything has failed.
+    """
+
+    def __init__(self, client: Client, params: Wanted, *, validate_only: bool) -> None:
+        self._client = client
+        self._params = params
+        self._concurrency: int = params["concurrency"]
+        self._validate_only = validate_only
+        self._own = threading.local()
+        self._brake = _Brake()
+        self._unknown = UnknownFields()
+
+    def carry_out(self, steps: Sequence[Step]) -> list[Done]:
+        """What came of each step, in the order of the steps."""
+        done: dict[int, Done] = {}
+
+        def take(numbers: Iterable[int], held: t.Callable[[Step], str | None]) -> None:
+            chosen = list(numbers)
+            done.update(zip(chosen, self._all(lambda step: self._do(step, held(step)), [steps[i] for i in chosen])))
+
+        deleting = [i for i, x in enumerate(steps) if x.plan.action == "delete"]
+        take((i for i, x in enumerate(steps) if x.plan.action != "delete"), lambda step: None)
+        done = dict(zip(done, self._settled(list(done.values()))))
+        not_made = {id(x.step): x.step.where for x in done.values() if x.failed}
+        new = {old: not_made.get(id(x)) for old, x in _tunnel_conflicts.replacements(steps).items()}
+
+        def for_lack_of_its_replacement(step: Step) -> str | None:
+            where = new.get(step.tunnel_id or "")
+            return None if where is None else f"{where}, which replaces it, has failed"
+
+        take((i for i in deleting if not steps[i].purged), for_lack_of_its_replacement)
+        any_failed = any(x.failed for x in done.values())
+        take(
+            (i for i in deleting if steps[i].purged),
+            lambda step: "nothing is purged when anything has failed" if any_failed else None,
+        )
+        return [done[number] for number in range(len(steps))]
+
+    def _all(self, work: t.Callable[[Step], Done], steps: Sequence[Step]) -> list[Done]:
+        if self._concurrency == 1 or not steps:
+            return [work(step) for step in steps]
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            return list(pool.map(work, steps))
+
+    def _do(self, step: Step, held: str | None) -> Done:
+        reason = held or self._brake.reason
+        if step.plan.changed and reason is not None:
+            return Done(step, reason=f"not tried: {reason}")
         try:
-            if step.plan.changed and not hasattr(own, "client"):
-                own.client = new_client()
-            after = apply_plan(getattr(own, "client", t.cast(Client, None)), step.plan, validate_only=validate_only)
-        except CloudflareError as exc:
-            done = _done(step, None, exc, reason=exc.message)
+            client = self._own_client() if step.plan.changed else self._client
+            written = write(client, step.plan, validate_only=self._validate_only, unknown=self._unknown)
         except Exception as exc:  # pylint: disable=broad-exception-caught
-            error = internal_error(exc)
-            done = _done(step, None, error, reason=error.message)
+            done = _failed(step, exc)
         else:
-            done = _done(step, after, None, reason=None)
+            done = Done(step, written)
         if step.plan.changed:
-            brake.note(done.error)
+            self._brake.note(done.error)
         return done
 
-    if concurrency == 1:
-        return [do(step) for step in steps]
-    found: list[Done] = []
-    with ThreadPoolExecutor(concurrency) as pool:
-        for purged in (False, True):
-            found += pool.map(do, [x for x in steps if x.purged is purged])
-    return found
+    def _own_client(self) -> Client:
+        """A client of this thread."""
+        if self._concurrency == 1:
+            return self._client
+        if not hasattr(self._own, "client"):
+            self._own.client = Client(connection_of(self._params), reserve=self._concurrency)
+        client: Client = self._own.client
+        return client
 
+    def _settled(self, done: Sequence[Done]) -> list[Done]:
+        """The same after one read of all that the answers leave open."""
+        written = [x.written for x in done if x.written is not None and x.written.must_read]
+        if not written:
+            return list(done)
+        found = read_back(lambda: {x["id"]: x for x in self._client.list_tunnels()}, written)
 
-def summary(done: Sequence[Done]) -> str:
-    """One line for ``msg``: how many of each action, and the first failures."""
-    failed = [x for x in done if x.result["failed"]]
-    counts = Counter(x.step.plan.action for x in done if not x.result["failed"])
-    parts = [f"{counts[action]} {action}" for action in ("create", "update", "delete", "none") if counts[action]]
-    if not failed:
-        return f"{len(done)} tunnels: {', '.join(parts) or 'nothing to do'}"
-    tried = [f"{x.step.where}: {x.result['reason']}" for x in failed if x.error is not None]
-    parts.append(f"{len(failed)} failed")
-    if len(tried) < len(failed):
-        parts[-1] += f", {len(failed) - len(tried)} of them not tried"
-    return f"{len(done)} tunnels: {', '.join(parts)} ({_few(tried, '; ')})"
+        def settle(one: Done) -> Done:
+            if one.written is None:
+                return one
+            try:
+                return replace(one, written=settled(one.written, found))
+            except CloudflareError as exc:
+                return _failed(one.step, exc)
+
+        return [settle(x) for x in done]
 
 
 class _Brake:
@@ -218,28 +269,87 @@ class _Brake:
             self.reason = f"{GIVE_UP_AFTER} tunnels in a row had no usable answer"
 
 
-def _done(step: Step, after: Result | None, error: CloudflareError | None, *, reason: str | None) -> Done:
-    """The result of a step. ``changed`` is also true when the write may have been carried out."""
-    failed = reason is not None
-    plan = step.plan
-    shown = plan.before if failed else after
-    result = {
-        "id": (shown or {}).get("id") or step.tunnel_id,
-        "name": (shown or {}).get("name") or step.name,
-        "action": plan.action,
-        "changed": error is not None and error.outcome_unknown if failed else plan.changed,
-        "failed": failed,
-        "purged": step.purged,
-        "reason": reason,
-        "failure": None if error is None else error.failure,
-        "ipsec_tunnel": shown,
-    }
-    return Done(step, result, error)
+def _failed(step: Step, exc: Exception) -> Done:
+    error = exc if isinstance(exc, CloudflareError) else internal_error(exc)
+    return Done(step, reason=error.message, error=error)
 
 
-def _diff(step: Step) -> Result:
-    header = f"ipsec_tunnel {(step.plan.after or step.plan.before or {}).get('name')}"
-    return {**_tunnel.diff(step.plan), "before_header": header, "after_header": header}
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """Results, diffs and the message. ``replaced`` has what replaces a tunnel, by its id."""
+
+    def __init__(self, done: Sequence[Done], replaced: Mapping[str, _tunnel_conflicts.Item]) -> None:
+        self._done = done
+        self._new_of = {old: str((new.plan.after or {}).get("name")) for old, new in replaced.items()}
+        self._old_of = {new: str(x.step.name) for x in done if (new := self._new_of.get(x.step.tunnel_id or ""))}
+
+    @staticmethod
+    def changed(done: Done) -> bool:
+        """Whether the tunnel was changed, would be, or may have been although the step failed."""
+        if not done.failed:
+            return done.step.plan.changed
+        if isinstance(done.error, KeptError):
+            return done.error.changed
+        return done.error is not None and done.error.outcome_unknown
+
+    def result(self, done: Done) -> Result:
+        """One entry of the module's result."""
+        step = done.step
+        shown = done.written.tunnel if done.written is not None else step.plan.before
+        if isinstance(done.error, KeptError):
+            shown = done.error.tunnel
+        return {
+            "id": (shown or {}).get("id") or step.tunnel_id,
+            "name": (shown or {}).get("name") or step.name,
+            "action": step.plan.action,
+            "changed": self.changed(done),
+            "failed": done.failed,
+            "purged": step.purged,
+            "replaces": self._old_of.get(str(step.name)) if step.plan.action == "create" else None,
+            "replaced_by": self._new_of.get(step.tunnel_id or "") if step.plan.action == "delete" else None,
+            "reason": done.reason,
+            "failure": None if done.error is None else done.error.failure,
+            "ipsec_tunnel": shown,
+        }
+
+    def diff(self, step: Step) -> Result:
+        """The diff of one tunnel, under its name and, for a replacement, that of the other."""
+        header = f"ipsec_tunnel {self._called(step)}"
+        return {**_tunnel_plan.diff(step.plan), "before_header": header, "after_header": header}
+
+    def summary(self) -> str:
+        """One line for ``msg``: what was done to which tunnels, and the first failures."""
+        parts = []
+        for action in ("create", "update", "delete"):
+            names = [self._named(x.step) for x in self._done if x.step.plan.action == action and not x.failed]
+            if names:
+                parts.append(f"{len(names)} {action} ({_tunnel.few(names, '; ', NAMED)})")
+        unchanged = sum(1 for x in self._done if not x.step.plan.changed and not x.failed)
+        if unchanged:
+            parts.append(f"{unchanged} none")
+        failed = [x for x in self._done if x.failed]
+        if failed:
+            tried = [f"{x.step.where}: {x.reason}" for x in failed if x.error is not None]
+            left = len(failed) - len(tried)
+            count = f"{len(failed)} failed" + (f", {left} of them not tried" if left else "")
+            parts.append(f"{count} ({_tunnel.few(tried, '; ')})")
+        return f"{len(self._done)} tunnels: {', '.join(parts) or 'nothing to do'}"
+
+    def _named(self, step: Step) -> str:
+        fields = _tunnel_plan.changes(step.plan)
+        return f"{self._called(step)}: {', '.join(fields)}" if fields else self._called(step)
+
+    def _called(self, step: Step) -> str:
+        plan = step.plan
+        name = str((plan.after or plan.before or {}).get("name"))
+        if plan.action == "create" and name in self._old_of:
+            psk = "" if plan.sends_psk else " and without a PSK"
+            return f"{name}, which replaces {self._old_of[name]} as a new tunnel with another id{psk}"
+        if plan.action == "delete" and self._new_of.get(step.tunnel_id or ""):
+            return f"{name}, which is replaced by {self._new_of[step.tunnel_id or '']}"
+        return name
 
 
 def _where(index: int, item: Wanted) -> str:
@@ -257,10 +367,4 @@ def _collected(problems: list[str]) -> Iterator[None]:
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        raise InputError(_few(problems, "; "))
-
-
-def _few(texts: Sequence[str], separator: str) -> str:
-    """The first of many texts."""
-    more = f"{separator}and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return separator.join(texts[:SHOWN]) + more
+        raise InputError(_tunnel.few(problems, "; "))

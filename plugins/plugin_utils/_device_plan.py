@@ -170,7 +170,8 @@ def _numbers(planned: Sequence[Entry], others: Sequence[str]) -> Iterator[str]:
 def _words(platform: Platform, title: str, wanted: Mapping[str, t.Any]) -> Iterator[str]:
     for parameter, words in platform.words.items():
         if str(wanted[parameter]) not in words:
-            yield f"customer_device_{parameter} {wanted[parameter]} is unknown to {title}, which takes {', '.join(words)}"
+            value = wanted[parameter]
+            yield f"customer_device_{parameter} {value} is unknown to {title}, which takes {', '.join(words)}"
     for parameter, (low, high) in _LIMITS.items():
         if not low <= wanted[parameter] <= high:
             yield f"customer_device_{parameter} {wanted[parameter]} is not within {low} to {high} seconds"

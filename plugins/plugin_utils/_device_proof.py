@@ -37,8 +37,8 @@ class Evidence:
     """What a device said.
 
     ``cleared`` is by tunnel id; a tunnel may have several SAs to clear. The controller's times in seconds:
-    ``read_before`` after ``before`` was read, ``started`` before the first SA was cleared, ``asked`` before the last look
-    began, at the earliest, ``now`` after it.
+    ``read_before`` after ``before`` was read, ``started`` before the first SA was cleared, ``asked`` before the last
+    look began, at the earliest, ``now`` after it.
     """
 
     before: Answer | None = None

@@ -66,7 +66,7 @@ class Key:
 
     ``applied_on`` is Cloudflare's time; with ``at_least`` only the earliest one possible, because an earlier request
     with the same PSK may be carried out late. ``made_on`` is when the PSK was new. ``superseded``: somebody else has
-    set another one since.
+    set another one since. ``restored``: a finished rotation was rolled back to it.
     """
 
     psk: str = field(repr=False)
@@ -79,6 +79,7 @@ class Key:
     confirmed_on: str | None = None
     at_least: bool = False
     superseded: bool = False
+    restored: bool = False
     discarded_on: str | None = None
 
 

@@ -76,7 +76,8 @@ class Rotation:
 
     ``claim`` makes the claim of a rotation id, as of now; it raises EscrowError when the run has ended, so that a step
     that was left behind begins nothing more. ``say`` shows a line of progress. ``gate`` judges the health of tunnels
-    before and after their devices act. With ``validate_only`` the API changes nothing.
+    before and after their devices act; ``planned`` is told of the plan before it begins. With ``validate_only`` the API
+    changes nothing.
     """
 
     client: Client
@@ -84,6 +85,7 @@ class Rotation:
     claim: Callable[[str], Claim]
     say: Callable[[str], None]
     gate: HealthGate | None = None
+    planned: Callable[[_plan.Plan, _plan.Account], None] | None = None
     force: bool = False
     validate_only: bool = False
 
@@ -112,6 +114,8 @@ class Rotation:
             memory.places = {i: [x.host, x.group] for i, x in records.items()}
         for line in plan.notices:
             self.say(line)
+        if self.planned:
+            self.planned(plan, _plan.Account(tunnels, records, owners))
         state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
             state = replace(state, members=_results.members(plan, tunnels))
@@ -315,7 +319,8 @@ class Rotation:
             return []
         now = {x["id"]: x for x in self.client.list_tunnels()}
         return [
-            replace(x, trace=_psk.trace_of(now[x.id]), name=now[x.id]["name"]) if x.id in now else x for x in entries
+            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew), name=now[x.id]["name"]) if x.id in now else x
+            for x in entries
         ]
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
 
@@ -30,7 +31,8 @@ class Memory:
 
     ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
     what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
-    ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before.
+    ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before. ``plans`` are
+    those of a check run, as a reviewer gets them.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Memory:
     tunnels: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     waves: int = 0
     places: dict[str, list[str | None]] | None = None
+    plans: list[dict[str, t.Any]] = field(default_factory=list)
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""
@@ -74,6 +77,20 @@ def remember(folder: str, rotation_id: str, memory: Memory) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({x.name: getattr(memory, x.name) for x in fields(memory)}, file)
     temporary.replace(path)
+
+
+def write_plan(path: str, plan: Mapping[str, t.Any]) -> None:
+    """Writes a plan for its reviewer. It holds no secret. Raises InputError."""
+    place = Path(path)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(plan, file, indent=2)
+            file.write("\n")
+        temporary.replace(place)
+    except OSError as exc:
+        raise InputError(f"psk_rotation_plan_path: {path} can't be written ({os.strerror(exc.errno or 0)})") from None
 
 
 def _path(folder: str, rotation_id: str) -> Path:

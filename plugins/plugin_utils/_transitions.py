@@ -33,10 +33,10 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
+    confirmed_key,
     discard,
     forget_old,
     keep,
-    made_on,
     may_be_disturbed,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
@@ -56,6 +56,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 )
 
 HISTORY_LENGTH = 20
+# What a rollback says where the PSK before was adopted, or brought to its device without a proof.
+UNPROVEN = "the PSK before, which is set again, was never seen to work"
 
 _OF_STATE = {
     IDLE: _status.UNCHANGED,
@@ -213,21 +215,14 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
     seen = status == _status.CONFIRMED
     now = format_time(int(claim.now * NANO))
     again = record.current is not None and record.current.psk == pending.psk
-    current = Key(
-        psk=pending.psk,
-        applied_on=pending.applied_on,
-        at_least=pending.at_least,
-        made_on=record.made_on if again else made_on(pending, now),
-        rotation_id=pending.rotation_id,
-        wave=pending.wave,
-        exposure_seconds=exposure,
-        confirmed=seen,
-        confirmed_on=now if seen else None,
-    )
+    current = confirmed_key(record, pending, now, seen=seen, exposure=exposure)
     if not again:
         record = forget_old(keep(record, record.previous, claim), current.psk, claim)
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
+    if current.restored:
+        record = replace(record, reason=UNPROVEN if current.confirmed is False else None)
+        return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     return Moved(note(record, status, claim), status)
 
 
@@ -255,6 +250,8 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
         raise Refused("no earlier PSK is known, so the rotation can only go forward")
     pending = record.pending
     sent_before = record.state == IN_DOUBT or pending.at_least or pending.attempt > 1
+    if record.current.confirmed is False:
+        reason = f"{reason}; {UNPROVEN}" if reason else UNPROVEN
     record = record.of_state(ROLLING_BACK, rollback=Rollback(at_least=sent_before), reason=reason)
     return Moved(note(record, "rolling back", claim), _status.PREPARED)
 

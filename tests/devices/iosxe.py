@@ -218,7 +218,8 @@ class IosXe(Device):
         return (
             f"{sa.number:<9} {gateway.local_address}/{port:<12} {gateway.endpoint}/{port:<10} "
             f"none/none            {status}  \n"
-            "      Encr: AES-CBC, keysize: 256, PRF: SHA256, Hash: SHA256, DH Grp:20, Auth sign: PSK, Auth verify: PSK\n"
+            "      Encr: AES-CBC, keysize: 256, PRF: SHA256, Hash: SHA256, DH Grp:20, "
+            "Auth sign: PSK, Auth verify: PSK\n"
             f"      Life/Active Time: {sa.lifetime}/{sa.age} sec\n"
             f"      CE id: {1000 + sa.number}, Session-id: {sa.number}\n"
             f"      Local spi: {sa.cookies[0].upper()}       Remote spi: {sa.cookies[1].upper()}\n"

@@ -29,6 +29,8 @@ DEVICE = "/config/devices/entry[@name='localhost.localdomain']"
 OTHER_ADMIN = "night-job"
 IP = r"(?:\d{1,3}\.){3}\d{1,3}"
 NAME = r"[A-Za-z0-9_.-]{1,31}"
+CIPHER = r"aes-(?:128|192|256)-cbc|aes-(?:128|256)-gcm"
+HASH = "none|sha1|sha256|sha384|sha512"
 # Leaves under the device's entry, without names, and their values.
 RULES: dict[str, str] = {
     "network/profiles/interface-management-profile/entry/ping": "yes|no",
@@ -37,10 +39,10 @@ RULES: dict[str, str] = {
     "network/interface/tunnel/units/entry/interface-management-profile": NAME,
     "network/ike/crypto-profiles/ike-crypto-profiles/entry/hash/member": "md5|sha1|sha256|sha384|sha512|non-auth",
     "network/ike/crypto-profiles/ike-crypto-profiles/entry/dh-group/member": r"group(?:1|2|5|14|15|16|19|20|21)",
-    "network/ike/crypto-profiles/ike-crypto-profiles/entry/encryption/member": r"aes-(?:128|192|256)-cbc|aes-(?:128|256)-gcm",
+    "network/ike/crypto-profiles/ike-crypto-profiles/entry/encryption/member": CIPHER,
     "network/ike/crypto-profiles/ike-crypto-profiles/entry/lifetime/seconds": r"\d{3,5}",
-    "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/esp/authentication/member": "none|sha1|sha256|sha384|sha512",
-    "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/esp/encryption/member": r"aes-(?:128|192|256)-cbc|aes-(?:128|256)-gcm",
+    "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/esp/authentication/member": HASH,
+    "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/esp/encryption/member": CIPHER,
     "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/dh-group": r"no-pfs|group(?:1|2|5|14|15|16|19|20|21)",
     "network/ike/crypto-profiles/ipsec-crypto-profiles/entry/lifetime/seconds": r"\d{3,5}",
     "network/ike/gateway/entry/protocol/version": "ikev1|ikev2|ikev2-preferred",
@@ -214,9 +216,16 @@ class PanOs(Device):
         words = _path(command)
         self.received.append(words)
         if words.startswith("show/system/info"):
-            return "<result><system><hostname>fw1</hostname><sw-version>11.1.2</sw-version><model>PA-440</model><serial>1</serial></system></result>"
+            return (
+                "<result><system><hostname>fw1</hostname><sw-version>11.1.2</sw-version>"
+                "<model>PA-440</model><serial>1</serial></system></result>"
+            )
         if words.startswith("show/jobs/id"):
-            return "<result><job><id>7</id><user>ansible</user><tenq>2026/11/02 12:00:00</tenq><tfin>12:00:01</tfin><type>Commit</type><status>FIN</status><result>OK</result><progress>100</progress><details/></job></result>"
+            return (
+                "<result><job><id>7</id><user>ansible</user><tenq>2026/11/02 12:00:00</tenq><tfin>12:00:01</tfin>"
+                "<type>Commit</type>"
+                "<status>FIN</status><result>OK</result><progress>100</progress><details/></job></result>"
+            )
         if words == "show/high-availability/state":
             state = "passive" if self.state.passive else "active"
             return (
@@ -280,7 +289,8 @@ class PanOs(Device):
             "----------      ------------           ------------           ---- --       ---------             "
             "-----------     ----------      -- -----  --\n"
             f"{rows}\n\nIKEv2 IPSec Child SAs\n"
-            "Gateway Name           TnID     Tunnel                    ID       Parent   Role SPI(in)  SPI(out) MsgID    ST\n"
+            "Gateway Name           TnID     Tunnel                    ID       Parent   "
+            "Role SPI(in)  SPI(out) MsgID    ST\n"
             f"{children}\n\nShow IKEv2 SA: Total {len(self.ike.gateways)} gateways found. {len(sas)} ike sa found.\n"
         )
         return f"<result><![CDATA[{text}]]></result>"

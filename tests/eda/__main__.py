@@ -9,6 +9,7 @@ what was launched for it. Jobs end at once: what a rollback does is shown elsewh
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ def main() -> int:
     if not (VENV / "bin" / "ansible-rulebook").exists():
         print("eda: run tools/tool-venv eda first", file=sys.stderr)
         return 1
+    # What ends this process ends the rulebooks too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     failures = 0
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="eda-") as folder, Lab(Path(folder)) as lab:

@@ -62,7 +62,7 @@ class Lab:
         self._stack.callback(playbooks.close)
         url = f"http://127.0.0.1:{self._port}/awx"
         headers = {"Authorization": f"Bearer {WEBHOOK_TOKEN}"}
-        Story(self.awx, playbooks).set_up(magicwan_awx_eda_url=url, magicwan_awx_eda_headers=headers).ok()
+        Story(self.awx, playbooks).load(magicwan_awx_eda_url=url, magicwan_awx_eda_headers=headers)
         variables = {
             "magicwan_interval": 1,
             "magicwan_retries": 1,
@@ -143,9 +143,13 @@ class Lab:
         return self._output().count(text)
 
     def secrets_shown(self) -> int:
-        """How many secrets the rulebooks have printed."""
-        psks = [x["psk"] for x in self.simulator.state()["tunnels"]]
-        return len(find_secrets(self._output(), [*psks, self.simulator.token, self.awx.token, WEBHOOK_TOKEN]))
+        """How many secrets the rulebooks have printed; a planted one proves that they would be found."""
+        history = self.simulator.state()["psk_history"].values()
+        psks = {x["psk"] for entries in history for x in entries if x["psk"]}
+        secrets = [*sorted(psks), self.simulator.token, self.awx.token, WEBHOOK_TOKEN]
+        output = self._output()
+        assert find_secrets(output + self.simulator.token, secrets), "the search finds nothing"
+        return len(find_secrets(output, secrets))
 
     def printed(self) -> int:
         """The size of the rulebooks' output."""

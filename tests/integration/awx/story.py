@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from tests.awx_stand_in.app import AwxStandIn
+from tests.awx_stand_in.loader import load, play
 from tests.harness.playbook import VENV, Playbooks, Result
+from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.vendor_collections import vendor_collections
 
@@ -49,17 +52,31 @@ class Story:
         result = self.playbooks.run(
             "magicwan.cloudflare.awx_setup",
             extra_vars={**VARIABLES, **more},
-            env={
-                "CONTROLLER_HOST": self.awx.url,
-                "CONTROLLER_OAUTH_TOKEN": self.awx.token,
-                "ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{vendor_collections()}",
-                **(env or {}),
-            },
+            env=self._environment(env),
             check=check,
-            timeout=280,
+            timeout=600,
         )
         assert not find_secrets([result.stdout, result.stderr], [TOKEN, SECRET_ID, self.awx.token])
         return result
+
+    def load(self, env: dict[str, str] | None = None, **more: Any) -> None:
+        """Put the same objects in place without awx.awx, which takes a module for each."""
+        target = self.playbooks.workdir / "objects.json"
+        self.playbooks.run(
+            play(str(PROJECT / "controller_objects.yml"), str(target)),
+            extra_vars={**VARIABLES, **more},
+            env=self._environment(env),
+            timeout=280,
+        ).ok()
+        load(self.awx, json.loads(target.read_text(encoding="utf-8")))
+
+    def _environment(self, env: dict[str, str] | None) -> dict[str, str | None]:
+        return {
+            "CONTROLLER_HOST": self.awx.url,
+            "CONTROLLER_OAUTH_TOKEN": self.awx.token,
+            "ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{vendor_collections()}",
+            **(env or {}),
+        }
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> requests.Response:
         """A request to the API, as a person's browser makes it."""

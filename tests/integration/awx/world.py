@@ -114,7 +114,7 @@ def collections() -> Path:
 
 @contextmanager
 def set_up_awx(folder: Path, tunnels: int, **variables: Any) -> Iterator[Awx]:
-    """A whole AWX, with the setup playbook run on it once."""
+    """A whole AWX with the setup playbook's objects."""
     project = folder / "project"
     shutil.copytree(PROJECT, project)
     devices = folder / "devices"
@@ -145,7 +145,7 @@ def set_up_awx(folder: Path, tunnels: int, **variables: Any) -> Iterator[Awx]:
         inputs = {"host": awx.url, "oauth_token": awx.token}
         found.call("POST", "credentials", {"name": "AWX", "organization": 1, "credential_type": kind, "inputs": inputs})
         options = {"magicwan_awx_extra_vars": {"psk_rotation_escrow": escrow}, **variables}
-        found.set_up(env, magicwan_awx_controller_credential="AWX", **options).ok()
+        found.load(env, magicwan_awx_controller_credential="AWX", **options)
         yield found
         controller.close()
         playbooks.close()

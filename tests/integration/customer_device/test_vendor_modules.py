@@ -66,10 +66,9 @@ def walk(tasks: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in task:
             if name.startswith(VENDORS):
                 yield name, task
-        module = task.get("action", {}).get("module", "")
-        if module.startswith(JUNOS):
-            name = module.replace(JUNOS, "junipernetworks.junos")
-            yield name, {**task, name: {x: y for x, y in task["action"].items() if x != "module"}}
+        if task.get("action", "").startswith(JUNOS):
+            name = task["action"].replace(JUNOS, "junipernetworks.junos")
+            yield name, {**task, name: task["args"]}
 
 
 def vendor_tasks(platform: str) -> list[tuple[str, dict[str, Any]]]:

@@ -69,10 +69,10 @@ def test_every_default_has_a_spec(role: Path, entry: str) -> None:
 
 
 @pytest.mark.parametrize(("role", "entry"), SPECS)
-def test_every_option_is_described_and_named_after_its_role(role: Path, entry: str) -> None:
+def test_every_option_is_described_and_named_after_its_role_or_its_playbook(role: Path, entry: str) -> None:
     options = load(role / "meta" / "argument_specs.yml")["argument_specs"][entry].get("options") or {}
     for name, option in options.items():
-        assert name.startswith(f"{role.name}_")
+        assert name.startswith((f"{role.name}_", f"{entry}_psks_"))
         assert option["description"]
         assert option["type"]
 

@@ -22,7 +22,19 @@ from tests.harness.simulator import Simulator
 ClientOf = Callable[..., Client]
 Ensure = Callable[..., dict[str, Any]]
 PSK = "Zk3VtYq0sWn8RbX2mLd7uHc5"
-KEYS = {"id", "name", "action", "changed", "failed", "purged", "reason", "failure", "ipsec_tunnel"}
+KEYS = {
+    "id",
+    "name",
+    "action",
+    "changed",
+    "failed",
+    "purged",
+    "replaces",
+    "replaced_by",
+    "reason",
+    "failure",
+    "ipsec_tunnel",
+}
 DEFAULTS = {"purge": False, "purge_max": 5, "update_psk": "on_create", "psk_charset": "safe", "concurrency": 1}
 
 
@@ -46,7 +58,12 @@ def absent(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ensure(simulator: Simulator, client_of: ClientOf) -> Ensure:
+def warnings() -> list[str]:
+    """What the module has warned of."""
+    return []
+
+
+def runner(simulator: Simulator, client_of: ClientOf, warnings: list[str]) -> Ensure:
     """The module ipsec_tunnels without Ansible; a failure gives its result, with `failure` in it."""
 
     def it(tunnels: list[dict[str, Any]], check: bool = False, diff: bool = False, **params: Any) -> dict[str, Any]:
@@ -56,6 +73,7 @@ def ensure(simulator: Simulator, client_of: ClientOf) -> Ensure:
             params={**connection, **limits, **DEFAULTS, **params, "tunnels": tunnels},
             check_mode=check,
             _diff=diff,
+            warn=warnings.append,
             no_log_values={simulator.token, *(x["psk"] for x in tunnels if x.get("psk"))},
         )
         try:
@@ -64,6 +82,12 @@ def ensure(simulator: Simulator, client_of: ClientOf) -> Ensure:
             return {**exc.result, "failure": exc.failure, "msg": exc.message}
 
     return it
+
+
+@pytest.fixture
+def ensure(simulator: Simulator, client_of: ClientOf, warnings: list[str]) -> Ensure:
+    """On the simulator as it is."""
+    return runner(simulator, client_of, warnings)
 
 
 @pytest.fixture
@@ -96,8 +120,6 @@ def asked(simulator: Simulator) -> list[str]:
         ([present(name=" ", description="x")], {}, r"tunnels\[0\] ' ': name must not be empty"),
         ([new("a"), new("b"), new("a")], {}, r"tunnels\[2\] 'a': tunnels\[0\] 'a' has this name, too"),
         ([present(id="1"), absent(id="1")], {}, r"tunnels\[1\] '1': tunnels\[0\] '1' has this id, too"),
-        ([new("a", psk="short")], {}, r"tunnels\[0\] 'a': the PSK has 5 characters; 20 to 64"),
-        ([new("a", psk=PSK), new("b", psk=PSK)], {}, r"tunnels\[1\] 'b': tunnels\[0\] 'a' has the same PSK"),
         ([new("a")], {"concurrency": 0}, "concurrency must be 1 to 16"),
         ([new("a")], {"concurrency": 17}, "concurrency must be 1 to 16"),
         ([new("a")], {"purge_max": -1}, "purge_max must not be negative"),
@@ -151,6 +173,60 @@ def test_of_many_mistakes_the_first_five_are_named(ensure: Ensure) -> None:
     assert str(caught.value).endswith("tunnels[4]: id or name is missing; and 2 more")
 
 
+def test_a_short_or_shared_psk_of_tunnels_that_have_theirs_is_left_alone(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    tunnels = [present(id=x["id"], psk="short") for x in seeded[:3]]
+    assert ensure([dict(x) for x in tunnels])["changed"] is False
+    with pytest.raises(InputError, match=r"tunnels\[0\] .*: the PSK has 5 characters"):
+        ensure(tunnels, update_psk="always")
+    assert simulator.writes() == 0
+
+
+@pytest.mark.parametrize(
+    ("tunnels", "message"),
+    [
+        ([new("a", psk="short")], r"tunnels\[0\] 'a': the PSK has 5 characters; 20 to 64"),
+        (
+            [new("a", psk=PSK), new("b", psk=PSK, interface_address="10.200.0.8/31")],
+            r"tunnels\[1\] 'b': tunnels\[0\] 'a' has the same PSK",
+        ),
+        ([new("a"), new("b", interface_address="10.200.0.1/31")], r"tunnels\[1\] 'b': interface_address is in the ins"),
+    ],
+    ids=["short", "shared", "one /31"],
+)
+def test_what_the_list_contradicts_is_refused_before_the_first_write(
+    simulator: Simulator, ensure: Ensure, tunnels: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        ensure(tunnels)
+    assert PSK not in str(caught.value)
+    assert asked(simulator) == ["list"]
+
+
+def test_a_swap_of_names_is_refused_before_the_first_write(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    one, other = seeded[:2]
+    with pytest.raises(InputError, match=r"would swap their names.*rename one of them to a third name"):
+        ensure([present(id=one["id"], name=other["name"]), present(id=other["id"], name=one["name"])])
+    assert asked(simulator) == ["list"]
+
+
+def options_of(tunnel: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return present(**{**options(tunnel), **changes})
+
+
+@pytest.mark.parametrize("purge", [True, False])
+def test_a_tunnel_that_was_renamed_in_the_file_is_refused_with_its_id(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]], purge: bool
+) -> None:
+    tunnels = [options_of(seeded[0], name="another name"), *(present(id=x["id"]) for x in seeded[1:])]
+    with pytest.raises(InputError, match=rf"looks like a new name for it; give id: {seeded[0]['id']} to rename it"):
+        ensure(tunnels, purge=purge)
+    assert asked(simulator) == ["list"]
+
+
 # -- what is done ---------------------------------------------------------------------------------------------------
 
 
@@ -175,8 +251,11 @@ def test_results_are_in_the_order_of_the_list_and_of_one_shape(
         seeded[0]["name"],
     ]
     assert {frozenset(x) for x in result["ipsec_tunnels"]} == {frozenset(KEYS)}
-    assert asked(simulator) == ["list", "update", "create", "delete"]
-    assert result["msg"] == "5 tunnels: 1 create, 1 update, 1 delete, 2 none"
+    assert asked(simulator) == ["list", "update", "create", "list", "delete"]
+    assert result["msg"] == (
+        f"5 tunnels: 1 create (a new one), 1 update ({seeded[3]['name']}: description),"
+        f" 1 delete ({seeded[1]['name']}), 2 none"
+    )
 
 
 def test_a_fleet_that_is_as_wanted_costs_one_request(simulator: Simulator, ensure: Ensure, client_of: ClientOf) -> None:
@@ -234,7 +313,7 @@ def test_what_the_list_does_not_name_is_purged_last(
 ) -> None:
     tunnels = [present(id=x["id"]) for x in seeded[4:]]
     result = ensure([*tunnels, new("a new one")], purge=True)
-    assert asked(simulator) == ["list", "create", *["delete"] * 4]
+    assert asked(simulator) == ["list", "create", "list", *["delete"] * 4]
     assert [x["id"] for x in result["ipsec_tunnels"] if x["purged"]] == [x["id"] for x in seeded[:4]]
     assert {x["name"] for x in simulator.state()["tunnels"]} == {*(x["name"] for x in seeded[4:]), "a new one"}
 
@@ -255,6 +334,34 @@ def test_what_is_absent_by_name_does_not_count_as_purged(ensure: Ensure, seeded:
     assert actions(result)[:6] == ["delete"] * 6
 
 
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    "moved", [{"interface_address": "10.200.0.0/31"}, {"cloudflare_endpoint": "203.0.113.77"}], ids=str
+)
+def test_a_replacement_is_called_so_in_diff_result_and_message(
+    ensure: Ensure, seeded: list[dict[str, Any]], moved: dict[str, str], check: bool
+) -> None:
+    old = next(x for x in seeded if x.get("customer_endpoint") and not x.get("custom_remote_identities"))
+    rest = [present(id=x["id"]) for x in seeded if x is not old]
+    tunnels = [options_of(old, name="another name", **moved, interface_address6=None), *rest]
+    result = ensure(tunnels, check=check, diff=True, purge=True)
+    made, gone = result["ipsec_tunnels"][0], result["ipsec_tunnels"][-1]
+    assert (made["action"], made["replaces"], made["replaced_by"]) == ("create", old["name"], None)
+    assert (gone["action"], gone["replaces"], gone["replaced_by"]) == ("delete", None, "another name")
+    assert [x["after_header"] for x in result["diff"]] == [
+        f"ipsec_tunnel another name, which replaces {old['name']} as a new tunnel with another id and without a PSK",
+        f"ipsec_tunnel {old['name']}, which is replaced by another name",
+    ]
+    assert f"1 create (another name, which replaces {old['name']} as a new tunnel" in result["msg"]
+    assert f"1 delete ({old['name']}, which is replaced by another name)" in result["msg"]
+
+
+def test_the_message_names_the_first_ten_of_each_action(ensure: Ensure, seeded: list[dict[str, Any]]) -> None:
+    told = ensure([present(id=x["id"], description="changed") for x in seeded[:12]])["msg"]
+    assert told.startswith(f"12 tunnels: 12 update ({seeded[0]['name']}: description; ")
+    assert told.endswith(f"{seeded[9]['name']}: description; and 2 more)")
+
+
 # -- what fails -----------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +377,8 @@ def test_a_failed_item_does_not_stop_the_others(
     assert (bad["action"], bad["changed"], bad["failure"]["code"]) == ("update", False, 1022)
     assert bad["ipsec_tunnel"]["description"] == seeded[1].get("description")
     assert result["failure"]["code"] == 1022
-    assert result["msg"].startswith(f"4 tunnels: 3 update, 1 failed (tunnels[1] {seeded[1]['id']!r}: updating tunnel")
+    assert result["msg"].startswith("4 tunnels: 3 update (")
+    assert f", 1 failed (tunnels[1] {seeded[1]['id']!r}: updating tunnel" in result["msg"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
@@ -310,7 +418,7 @@ def test_lost_answers_with_others_between_do_not_stop_the_run(
 def test_a_write_whose_outcome_is_not_known_counts_as_a_change(
     simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
 ) -> None:
-    simulator.arm({"route": "update", "when": "after", "drop": True})
+    simulator.arm({"route": "update", "when": "after", "drop": True}, {"route": "get", "status": 403})
     result = ensure([present(id=seeded[0]["id"], description="changed")])
     assert result["changed"] is True
     assert result["failure"]["outcome_unknown"] is True
@@ -365,3 +473,108 @@ def test_side_by_side_the_purge_waits_for_the_others(
     tunnels = [present(id=x["id"], description="changed") for x in seeded[4:]]
     ensure(tunnels, purge=True, concurrency=4)
     assert asked(simulator) == ["list", *["update"] * 20, *["delete"] * 4]
+
+
+# -- the order of the writes, and what is left when one fails ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_nothing_is_purged_when_anything_has_failed(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]], concurrency: int, check: bool
+) -> None:
+    tunnels = [new("a new one", interface_address="192.0.2.8/31"), *(present(id=x["id"]) for x in seeded[1:])]
+    result = ensure(tunnels, check=check, purge=True, concurrency=concurrency)
+    purged = result["ipsec_tunnels"][-1]
+    assert (purged["purged"], purged["failed"], purged["changed"]) == (True, True, False)
+    assert purged["reason"] == "not tried: nothing is purged when anything has failed"
+    assert asked(simulator) == ["list", "create" + "?" * check]
+
+
+def test_a_failed_deletion_keeps_the_purge_from_beginning(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    simulator.arm({"route": "delete", "status": 400, "message": "no"})
+    result = ensure([absent(id=seeded[0]["id"]), *(present(id=x["id"]) for x in seeded[2:])], purge=True)
+    assert failed(result)[0] and failed(result)[-1]
+    assert asked(simulator) == ["list", "delete"]
+
+
+def test_a_tunnel_stays_when_its_replacement_could_not_be_made(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    old = next(x for x in seeded if x.get("customer_endpoint"))
+    other = next(x for x in seeded if x is not old)
+    moved = {"interface_address": "10.200.0.0/31", "interface_address6": None, "custom_remote_identities": None}
+    simulator.arm({"route": "create", "status": 400, "message": "no"})
+    result = ensure([absent(id=old["id"]), absent(id=other["id"]), options_of(old, name="another name", **moved)])
+    assert failed(result) == [True, False, True]
+    assert result["ipsec_tunnels"][0]["reason"] == "not tried: tunnels[2] 'another name', which replaces it, has failed"
+    assert old["id"] in {x["id"] for x in simulator.state()["tunnels"]}
+
+
+def test_what_is_absent_goes_after_what_is_made_and_changed(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    tunnels = [absent(id=seeded[0]["id"]), new("a new one"), present(id=seeded[1]["id"], description="changed")]
+    assert actions(ensure(tunnels)) == ["delete", "create", "update"]
+    assert asked(simulator) == ["list", "create", "update", "list", "delete"]
+
+
+# -- what is read after the writes ------------------------------------------------------------------------------------
+
+
+def test_new_tunnels_are_read_once_more_all_together(simulator: Simulator, ensure: Ensure) -> None:
+    tunnels = [new(f"new {number}", interface_address=f"10.200.0.{2 * number}/31") for number in range(3)]
+    result = ensure(tunnels)
+    truth = simulator.tunnels_by_name()
+    for entry in result["ipsec_tunnels"]:
+        assert entry["ipsec_tunnel"]["remote_identities"] == truth[entry["name"]]["remote_identities"]
+    assert asked(simulator) == ["list", *["create"] * 3, "list"]
+
+
+def test_new_tunnels_that_cannot_be_read_are_made_all_the_same(
+    simulator: Simulator, ensure: Ensure, warnings: list[str]
+) -> None:
+    simulator.arm({"route": "list", "skip": 1, "status": 403})
+    assert failed(ensure([new("a new one")])) == [False]
+    assert "tunnel 'a new one' was created, but could not be read again" in warnings[0]
+
+
+def test_a_removal_is_read_again_and_fails_when_cloudflare_kept_it(
+    make_simulator: Callable[..., Simulator], client_of: ClientOf, warnings: list[str]
+) -> None:
+    simulator = make_simulator(args=["--assume", "partial_put=true"])
+    ensure = runner(simulator, client_of, warnings)
+    first, second, *rest = [x for x in simulator.state()["tunnels"] if x.get("customer_endpoint")]
+    tunnels = [present(id=first["id"], customer_endpoint="", description="changed")]
+    tunnels += [present(id=second["id"], customer_endpoint="")]
+    tunnels += [present(id=x["id"]) for x in simulator.state()["tunnels"] if x not in (first, second, rest[0])]
+    result = ensure(tunnels, purge=True)
+    assert failed(result)[:2] == [True, True]
+    assert [x["changed"] for x in result["ipsec_tunnels"][:2]] == [True, False]
+    assert result["ipsec_tunnels"][0]["ipsec_tunnel"]["description"] == "changed"
+    assert "Cloudflare kept customer_endpoint" in result["msg"]
+    assert asked(simulator) == ["list", "update", "update", "list"]
+
+
+def test_removals_are_read_once_all_together(
+    simulator: Simulator, ensure: Ensure, seeded: list[dict[str, Any]]
+) -> None:
+    chosen = [x for x in seeded if x.get("customer_endpoint")][:3]
+    result = ensure([present(id=x["id"], customer_endpoint="") for x in chosen])
+    assert failed(result) == [False] * 3
+    assert asked(simulator) == ["list", *["update"] * 3, "list"]
+    assert ensure([present(id=x["id"], customer_endpoint="") for x in chosen])["changed"] is False
+
+
+def test_a_field_that_updates_refuse_is_told_once_for_all_tunnels(
+    make_simulator: Callable[..., Simulator], client_of: ClientOf, warnings: list[str]
+) -> None:
+    simulator = make_simulator(args=["--assume", "unknown_fields=refused"])
+    ensure = runner(simulator, client_of, warnings)
+    ensure([present(id=x["id"], description="changed") for x in simulator.state()["tunnels"][:7]])
+    assert len(warnings) == 2
+    assert warnings[0].startswith("Cloudflare shows /traffic_class of 'Cape_Town_1_primary', ")
+    assert ", and 2 more, but refuses it in an update, so that it was left out" in warnings[0]
+    assert asked(simulator) == ["list", "update?", "update?", *["update"] * 7, "list"]

@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_proof import Evidence, read, verdict
 
-OUTPUTS = Path(__file__).parent / "device_outputs"
+OUTPUTS = Path(__file__).parent / "device_outputs" / "golden"
 ENDPOINT = "203.0.113.1"
 A = "aaaa.33145236.ipsec.cloudflare.com"
 B = "bbbb.33145236.ipsec.cloudflare.com"
@@ -127,14 +127,24 @@ def judged(platform: str, of: Tunnel, before: Answer, after: Answer, **changes: 
     return found.status, found.reason
 
 
+def replaced(name: str, **changes: str) -> Answer:
+    """An output with some of its words changed."""
+    said = text(name)["stdout"][0]
+    for old, new in changes.items():
+        said = said.replace(old, new)
+    return {"stdout": [said]}
+
+
 NEW = {
-    "cisco_iosxe": (tunnel(), {"stdout": [text("cisco_iosxe_two_sas")["stdout"][0].replace("07ADA", "1BEEF")
-                                          .replace("86400/5226", "86400/4")]}),
-    "junos": (tunnel(gateway="cloudflare-a"), {"stdout": [text("junos_cluster")["stdout"][0].replace("77034", "11111")]}),
-    "vyos": (tunnel(), {"stdout": [text("vyos_two_peers")["stdout"][0].replace("8175 ", "4    ")]}),
-    "panos": (tunnel(gateway="CF_WAN_IKE_01"), panos("panos_two_gateways", **{"Init_67_": "Init 70 ", "21:09:13": "23:01:02"})),
+    "cisco_iosxe": (tunnel(), replaced("cisco_iosxe_two_sas", **{"07ADA": "1BEEF", "86400/5226": "86400/4"})),
+    "junos": (tunnel(gateway="cloudflare-a"), replaced("junos_cluster", **{"77034": "11111"})),
+    "vyos": (tunnel(), replaced("vyos_two_peers", **{"8175 ": "4    "})),
+    "panos": (
+        tunnel(gateway="CF_WAN_IKE_01"),
+        panos("panos_two_gateways", **{"Init_67_": "Init 70 ", "21:09:13": "23:01:02"}),
+    ),
     "fortios": (tunnel(), fortios(entry("cf-a", "up", 4))),
-}  # fmt: skip
+}
 OLD = {
     "cisco_iosxe": text("cisco_iosxe_two_sas"),
     "junos": text("junos_cluster"),

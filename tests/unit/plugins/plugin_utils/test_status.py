@@ -91,9 +91,9 @@ def test_what_is_not_done_is_not_harmless(status: str) -> None:
     assert status not in _status.harmless_in("rotate")
 
 
-def test_a_rolled_back_tunnel_is_harmless_in_a_rollback_only() -> None:
+def test_a_rolled_back_tunnel_is_harmless_in_a_rollback_and_its_confirmation_only() -> None:
     harmless = [mode for mode in MODES if _status.ROLLED_BACK in _status.harmless_in(mode)]
-    assert harmless == ["rollback"]
+    assert harmless == ["confirm", "rollback"]
 
 
 @pytest.mark.parametrize("path", [x for x in SOURCES if x.name not in OTHER_WORDS], ids=lambda path: path.name)
