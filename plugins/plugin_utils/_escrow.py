@@ -155,7 +155,7 @@ class Escrow(Mover):
             if psk is None:
                 moved = Moved(record, _transitions.status_of(record))
             elif answer.status == _psk.UNSENT:
-                return _transitions.release(record, answer.reason, claim)
+                return _not_sent(record, answer, claim)
             elif answer.status == _psk.UNAPPLIED:
                 return _transitions.refused(record, answer.reason, claim)
             elif answer.status not in (_psk.APPLIED, _psk.PLANNED):
@@ -230,7 +230,9 @@ class Escrow(Mover):
             }
             withdrawn = self.move(blocked, lambda i, record: _transitions.withdraw(present(record), reasons[i], claim))
             refused.update(withdrawn.refused)
-            refused.update({i: _waits_for(in_flight[blocked[i]], reasons[i], claim) for i in withdrawn.moved})
+            for i, x in withdrawn.moved.items():
+                refused[i] = _waits_for(in_flight[blocked[i]], reasons[i], claim)
+                refused[i].record = x.record
         psks = {i: x.record.psk_to_send() for i, x in going.items() if i not in blocked}
         moved = {i: x for i, x in moves.moved.items() if i not in blocked}
         return Taken(psks, Moves(moved, refused, moves.changed))
@@ -270,6 +272,16 @@ def _of_rotation(record: Record | None, rotation_id: str | None) -> Record:
     if rotation_id and (record.pending is None or record.pending.rotation_id != rotation_id):
         raise Refused("another run has ended its rotation meanwhile")
     return record
+
+
+def _not_sent(record: Record, answer: _psk.Answer, claim: Claim) -> Moved:
+    """The run keeps its hands off what another one holds or has ended since."""
+    if record.is_held_by(claim):
+        return _transitions.release(record, answer.reason, claim)
+    status = _transitions.status_of(record)
+    raise Refused(
+        answer.reason or "nothing was sent", status=status if status == _status.UNCHANGED else _status.SKIPPED
+    )
 
 
 def _taken_over(record: Record, psk: str, answer: _psk.Answer, claim: Claim) -> Moved:

@@ -34,7 +34,10 @@ class Refused(Exception):
     """The transition is not allowed; the text says why and holds no secret.
 
     ``excused``: a run that is seen to live does what is to be done, so that the tunnel needs nobody's attention.
+    ``record`` is the one that was judged, if there is one.
     """
+
+    record: Record | None = None
 
     def __init__(self, reason: str, *, status: str = "skipped", excused: bool = False) -> None:
         super().__init__(reason)

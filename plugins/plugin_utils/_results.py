@@ -158,29 +158,27 @@ def outcomes(
     """What the results are told of the tunnels of an operation. ``places`` are their names and hosts."""
     found = []
     for tunnel_id, (record, status) in moves.moved.items():
-        expected, current = record.expected(), record.current
-        found.append(
-            Outcome(
-                tunnel_id,
-                *places[tunnel_id],
-                status,
-                reason=record.reason,
-                known=True,
-                psk=record.psk_of_device(),
-                ipsec_id=record.ipsec_id,
-                rotation_id=record.rotation_id,
-                applied_on=expected.on if expected else None,
-                confirmed_on=current.confirmed_on if current else None,
-                generation=record.generation,
-                exposure_seconds=(exposures or {}).get(tunnel_id),
-                recorded_at=recorded_at,
-            )
-        )
+        told = Outcome(tunnel_id, *places[tunnel_id], status, reason=record.reason, rotation_id=record.rotation_id)
+        exposure = (exposures or {}).get(tunnel_id)
+        found.append(_as_recorded(replace(told, exposure_seconds=exposure, recorded_at=recorded_at), record))
     for tunnel_id, refused in moves.refused.items():
-        found.append(
-            Outcome(tunnel_id, *places[tunnel_id], refused.status, reason=str(refused), excused=refused.excused)
-        )
+        told = Outcome(tunnel_id, *places[tunnel_id], refused.status, reason=str(refused), excused=refused.excused)
+        found.append(_as_recorded(told, refused.record) if refused.record else told)
     return found
+
+
+def _as_recorded(outcome: Outcome, record: Record) -> Outcome:
+    """With what the record says of the PSK, which another run may have changed meanwhile."""
+    expected, current = record.expected(), record.current
+    return replace(
+        outcome,
+        known=True,
+        psk=record.psk_of_device(),
+        ipsec_id=record.ipsec_id,
+        applied_on=expected.on if expected else None,
+        confirmed_on=current.confirmed_on if current else None,
+        generation=record.generation,
+    )
 
 
 def in_check(result: Result) -> Result:

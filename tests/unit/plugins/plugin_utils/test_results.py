@@ -198,6 +198,13 @@ def test_outcomes_are_made_of_what_became_of_the_records() -> None:
     assert refused == Outcome("t2", "two", "b", "skipped", reason="another run works on it", excused=True)
 
 
+def test_what_is_told_of_a_tunnel_that_another_run_has_rotated_is_its_psk_of_now() -> None:
+    rotated = Refused("another run has rotated it meanwhile", status="unchanged")
+    rotated.record = _transitions.confirm(record_in(APPLIED), "confirmed", ME).record
+    (told,) = _results.outcomes(Moves({}, {"t1": rotated}), {"t1": ("one", "a")})
+    assert (told.status, told.known, told.psk, told.applied_on, told.generation) == ("unchanged", True, "new", at(1), 2)
+
+
 # -- check runs -------------------------------------------------------------------------------------------------------
 
 
