@@ -22,6 +22,7 @@ from tests.faults.scene import HOOKS, Run, Scene
 
 ROLE = "magicwan.cloudflare.psk_rotation"
 TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
+FILES = ("run", "wave_of_some", "reach", "wave", "device", "roll_back")
 BAD = "dev01"
 LAST = "dev03"
 TROUBLES = {
@@ -46,6 +47,7 @@ OUTPUTS = (
     "customer_device_reason",
     "customer_device_comparisons",
     "customer_device_failed_tunnels",
+    "__psk_rotation_mode",
     "__psk_rotation_state",
     "__psk_rotation_evidence",
     "__psk_rotation_reached",
@@ -213,7 +215,7 @@ def task_names(folder: Path = TASKS) -> list[str]:
 
     files = [
         folder / "main.yml",
-        *(folder / "psk_rotation" / f"{x}.yml" for x in ("run", "reach", "wave", "device", "roll_back")),
+        *(folder / "psk_rotation" / f"{x}.yml" for x in FILES),
     ]
     return [x for file in files for x in names(yaml.safe_load(file.read_text(encoding="utf-8")))]
 
