@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API client and the store as the rotation sees them. Each call may fail, and any run may die before or after it."""
+"""The API client and the store as the rotation sees them. Each call may fail, and any run may die around it."""
 
 from __future__ import annotations
 

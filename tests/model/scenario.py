@@ -266,7 +266,7 @@ class Scenario:
             world.say(person.name, f"can't unstick {world.tunnels[tunnel_id].name}: {exc}")
         return bool(moves.moved)
 
-    # -- and ends -------------------------------------------------------------------------------------------------------
+    # -- and ends -----------------------------------------------------------------------------------------------------
 
     def _plain(self) -> None:
         """Plain re-runs without faults, then what a person does about what is stuck, then nothing is left to do."""
@@ -314,4 +314,3 @@ class Scenario:
 def play(seed: int, *, traced: bool = False, without: frozenset[int] = frozenset()) -> Outcome:
     """Plays the scenario of this seed."""
     return Scenario(seed, traced, without).play()
-

@@ -41,7 +41,7 @@ class Version:
 
 @dataclass
 class Tunnel:
-    """A tunnel, and the device at its other end. ``answered`` is the time that POST /psk gives, ``shown`` the list's."""
+    """A tunnel, and the device at its other end. ``answered`` is the time of POST /psk, ``shown`` that of the list."""
 
     id: str
     name: str
