@@ -270,6 +270,12 @@ def _hooks() -> Iterator[Weakening]:
         variables={**ending, "ending": "host", "psk_rotation_serial": 1},
     )
     yield Weakening(
+        "end_host-lenient",
+        "a hook ends its host, serial 1, and any number of failures is allowed",
+        troubles=("W1",),
+        variables={**ending, "ending": "host", "psk_rotation_serial": 1, "psk_rotation_max_failures": "100%"},
+    )
+    yield Weakening(
         "end_host-last",
         "a hook ends the last host of the last batch: nobody is left to fail",
         troubles=("W1",),
