@@ -149,9 +149,10 @@ def test_always_has_an_unchanged_psk_authenticate_anew(bring: Callable[..., Resu
 
 def test_panos_without_an_administrator_is_refused(bring: Callable[..., Result]) -> None:
     with listening(PanOs) as (device, _tunnel):
-        outcome = bring(device, "psk", customer_device_panos_admin="").failed()
+        provider = {"ip_address": "127.0.0.1", "port": device.port, "api_key": "api-key"}
+        outcome = bring(device, "psk", customer_device_panos_provider=provider).failed()
         assert not [x for x in device.received if x.startswith("set ")]
-    assert "customer_device_panos_admin is unset" in outcome.output
+    assert "customer_device_panos_admin and the provider's username are unset" in outcome.output
 
 
 def test_secure_logging_hides_the_firewalls_password(bring: Callable[..., Result]) -> None:
