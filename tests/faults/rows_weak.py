@@ -4,8 +4,9 @@
 """W: a device fails in a run that is weakened by what Ansible offers: keywords, strategies, tags, variables, hooks.
 
 W1: the device refuses its new PSK. W2: it is dead from the start. W3: it is lost after the API was called, in the first
-wave; W4: in the second one. W5: the device tasks name one tunnel as failed. No such run may end well, but where none of its hosts remains, and none that does may leave
-different keys. Then the trouble is over, and a plain run of rotate_psks must end it.
+wave; W4: in the second one. W5: the device tasks name one tunnel as failed. No such run may end well, but where none of
+its hosts remains, and none that does may leave different keys. Then the trouble is over, and a plain run of
+rotate_psks must end it.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ Play = list[dict[str, Any]]
 class Weakening:
     """A way to run the role. ``troubles`` are keys of TROUBLES; ``refused`` is what the refusal before any write says.
 
-    ``host`` is the device with the trouble; ``hosts`` are in the play, all by default. ``excused``: nobody is left to fail for these tunnels, the host's or all,
-    as is documented.
-    ``idle``: the run is one that does nothing at all, which is no failure.
+    ``host`` is the device with the trouble; ``hosts`` are in the play, all by default. ``excused``: nobody is left to
+    fail for these tunnels, the host's or all, as is documented. ``idle``: the run does nothing at all, which is no
+    failure.
     """
 
     slug: str
@@ -323,7 +324,7 @@ def _variables() -> Iterator[Weakening]:
 def _named_failures() -> Iterator[Weakening]:
     """What the device tasks report is a fact, over which variables of an include, or of a role, win."""
     unproven = {"psk_rotation_confirmation": "none"}
-    nothing = {"psk_rotation_failed_tunnels": {}}
+    nothing: dict[str, Any] = {"psk_rotation_failed_tunnels": {}}
     for slug, told, play in (
         ("unproven", "nothing proves a PSK", included()),
         ("vars-include", "the include of the role sets psk_rotation_failed_tunnels", included({"vars": nothing})),
