@@ -4,8 +4,9 @@
 """W: a device fails in a run that is weakened by what Ansible offers: keywords, strategies, tags, variables, hooks.
 
 W1: the device refuses its new PSK. W2: it is dead from the start. W3: it is lost after the API was called, in the first
-wave; W4: in the second one. No such run may end well, but where none of its hosts remains, and none that does may leave
-different keys. Then the trouble is over, and a plain run of rotate_psks must end it.
+wave; W4: in the second one. W5: the device tasks name one tunnel as failed. No such run may end well, but where none of
+its hosts remains, and none that does may leave different keys. Then the trouble is over, and a plain run of
+rotate_psks must end it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ TROUBLES = {
     "W2": ("gone", "a device is dead from the start"),
     "W3": ("lost", "a device is lost after the API"),
     "W4": ("lost-later", "a device is lost in the second wave"),
+    "W5": ("one", "a device refuses one tunnel"),
 }
 FIRST = ("W1", "W2", "W3")
 # What Ansible itself takes on include_role; the rest it refuses there, and takes under apply.
@@ -60,9 +62,9 @@ Play = list[dict[str, Any]]
 class Weakening:
     """A way to run the role. ``troubles`` are keys of TROUBLES; ``refused`` is what the refusal before any write says.
 
-    ``host`` is the device with the trouble. ``excused``: nobody is left to fail for these tunnels, the host's or all,
-    as is documented.
-    ``idle``: the run is one that does nothing at all, which is no failure.
+    ``host`` is the device with the trouble; ``hosts`` are in the play, all by default. ``excused``: nobody is left to
+    fail for these tunnels, the host's or all, as is documented. ``idle``: the run does nothing at all, which is no
+    failure.
     """
 
     slug: str
@@ -75,6 +77,7 @@ class Weakening:
     variables: Mapping[str, Any] = field(default_factory=dict)
     host_vars: Mapping[str, Any] = field(default_factory=dict)
     host: str = BAD
+    hosts: Sequence[str] | None = None
     excused: Literal["", "host", "all"] = ""
     idle: bool = False
 
@@ -274,6 +277,7 @@ def _hooks() -> Iterator[Weakening]:
         "a hook ends its host, serial 1, and any number of failures is allowed",
         troubles=("W1",),
         variables={**ending, "ending": "host", "psk_rotation_serial": 1, "psk_rotation_max_failures": "100%"},
+        hosts=(BAD, "dev02"),
     )
     yield Weakening(
         "end_host-last",
@@ -317,6 +321,20 @@ def _variables() -> Iterator[Weakening]:
         )
 
 
+def _named_failures() -> Iterator[Weakening]:
+    """What the device tasks report is a fact, over which variables of an include, or of a role, win."""
+    unproven = {"psk_rotation_confirmation": "none"}
+    nothing: dict[str, Any] = {"psk_rotation_failed_tunnels": {}}
+    for slug, told, play in (
+        ("unproven", "nothing proves a PSK", included()),
+        ("vars-include", "the include of the role sets psk_rotation_failed_tunnels", included({"vars": nothing})),
+        ("vars-apply", "the same under apply", included(apply={"vars": nothing})),
+        ("vars-role", "a parameter of the role sets psk_rotation_failed_tunnels", in_roles(**nothing)),
+        ("vars-play", "a variable of the play sets psk_rotation_failed_tunnels", included(vars=nothing)),
+    ):
+        yield Weakening(slug, told, play, troubles=("W5",), variables=unproven)
+
+
 def _pace() -> Iterator[Weakening]:
     for serial in (1, 2, "50%"):
         yield Weakening(f"serial-{serial}", f"serial {serial}", variables={"psk_rotation_serial": serial})
@@ -344,6 +362,7 @@ def weakenings() -> list[Weakening]:
         *_parts(),
         *_hooks(),
         *_variables(),
+        *_named_failures(),
         *_pace(),
     ]
 
@@ -355,7 +374,7 @@ def _enter(weak: Weakening, code: str) -> None:
         scene.trouble(weak.host, trouble)
         before = scene.truth()
         scene.excused = {"": set(), "host": set(scene.groups[weak.host]), "all": set(scene.names)}[weak.excused]
-        inventory = scene.own_inventory()
+        inventory = scene.own_inventory(weak.hosts)
         inventory["all"]["hosts"][weak.host] |= weak.host_vars
         run = scene.play(play=weak.play, args=weak.args, env=weak.env, variables=weak.variables, inventory=inventory)
         scene.after_crash = f"rc {run.rc}, {scene.states()}"
