@@ -135,11 +135,9 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
 
 
 def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
-    """Gives a PSK up that was not sent. One that an earlier run has left is kept, as if it might have been."""
-    if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
+    """Gives a PSK up that was never sent."""
+    if not record.begins or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
-    if not record.begins:
-        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API client and the store as the rotation sees them. Each call may fail, and any run may die around it."""
+"""The API client and the store as the rotation sees them. Each call may fail, and its run may die around it."""
 
 from __future__ import annotations
 
@@ -158,10 +158,12 @@ class FakeClient:
                 tunnel.lied += 1
                 unapplied[tunnel_id] = "failed to persist PSK"
                 continue
+            other = run.hit("answer names another key", f"the answer for {tunnel.name}")
+            timeless = run.hit("answer without its time", f"the answer for {tunnel.name}")
             applied[tunnel_id] = {
-                "psk": psk,
+                "psk": "another" if other else psk,
                 "ipsec_id": f"1_{tunnel_id}",
-                "psk_metadata": {"last_generated_on": tunnel.answered},
+                "psk_metadata": {} if timeless else {"last_generated_on": tunnel.answered},
             }
             if run.hit("stranger just after", f"the answer for {tunnel.name}"):
                 world.advance(world.faults.between(0, 2))

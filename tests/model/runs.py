@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError
@@ -202,7 +203,7 @@ class Run:
             hosts = sorted({x.host for x in wave})
             self.looking = {x.id for x in wave}
             reached = [x for x in hosts if x not in self._lost and self._reach(x)]
-            state = self._next(state, lambda rotation, state, i=index, go=reached: rotation.wave(state, i, go))
+            state = self._next(state, partial(Rotation.wave, index=index, hosts=reached))
             if state.in_flight:
                 state = self._devices(state, batch)
         if self.wish.mode == "confirm" and state.in_flight:
@@ -247,10 +248,10 @@ class Run:
         claims = {x: wish.claims[x] for x in wish.hosts}
         return rotation.begin(self.rotation_id, options, claims, devices=devices, preflight=True)
 
-    def _next(self, state: State, step: Callable[[Rotation, State], State]) -> State:
+    def _next(self, state: State, step: Callable[..., State]) -> State:
         """A step that gets what the one before has left."""
         carried = load(state.dump()) if self.world.carries else state
-        return self._step(lambda rotation: step(rotation, carried), carried.overlay)
+        return self._step(lambda rotation: step(rotation, state=carried), carried.overlay)
 
     def _step(self, step: Callable[[Rotation], State], overlay: Mapping[str, Any] | None = None) -> State:
         """One task of the role, in a process of its own."""
@@ -299,9 +300,9 @@ class Run:
         if all(x in self._lost for x in batch):
             raise _StepFailed("all hosts of the batch are unreachable")
         evidence = dict(self._evidence)
-        state = self._next(state, lambda rotation, state: rotation.settle(state, evidence))
+        state = self._next(state, partial(Rotation.settle, evidence=evidence))
         if state.to_roll_back:
-            state = self._next(state, lambda rotation, state: rotation.roll_back(state))
+            state = self._next(state, Rotation.roll_back)
             if state.in_flight:
                 state = self._devices(state, batch)
         return state

@@ -134,7 +134,7 @@ class Scenario:
             world.records[tunnel_id] = Stored(record, 1)
             world.writers[tunnel_id] = "rot-0", 1
 
-    # -- everything goes wrong ----------------------------------------------------------------------------------------
+    # -- everything goes wrong --------------------------------------------------------------------------------------
 
     def _chaos(self) -> None:
         chance, world = self._chance, self.world
@@ -266,7 +266,7 @@ class Scenario:
             world.say(person.name, f"can't unstick {world.tunnels[tunnel_id].name}: {exc}")
         return bool(moves.moved)
 
-    # -- and ends -----------------------------------------------------------------------------------------------------
+    # -- and ends ---------------------------------------------------------------------------------------------------
 
     def _plain(self) -> None:
         """Plain re-runs without faults, then what a person does about what is stuck, then nothing is left to do."""

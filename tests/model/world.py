@@ -41,7 +41,7 @@ class Version:
 
 @dataclass
 class Tunnel:
-    """A tunnel, and the device at its other end. ``answered`` is the time of POST /psk, ``shown`` that of the list."""
+    """A tunnel, and the device at its other end. ``answered`` is POST /psk's time, ``shown`` the list's."""
 
     id: str
     name: str
@@ -57,6 +57,7 @@ class Tunnel:
     sender: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
+    made_on: float = 0.0
     # What has ever happened to it.
     foreign: int = 0
     late: int = 0
@@ -201,9 +202,10 @@ class World:
         tunnel.versions.append(Version(self.now, tunnel.name, None, exists=False))
         self.strangers += 1
         key, on = f"F{self.strangers}", format_time(int(self.now * NANO))
-        new = Tunnel(
-            f"{tunnel.id}x", tunnel.name, tunnel.site, tunnel.host, tunnel.endpoint, key, key, self.now, on, on
+        new = replace(
+            tunnel, id=f"{tunnel.id}x", psk=key, device=key, by=FOREIGN, sender="", set_on=self.now, made_on=self.now
         )
+        new = replace(new, answered=on, shown=on, exists=True, versions=[], foreign=0, late=0, lied=0)
         self.add(new)
 
     # -- the store --------------------------------------------------------------------------------------------------
