@@ -95,10 +95,6 @@ model: setup ## Play the rotation against an adversary in simulated time, and se
 faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
 	@.venv/bin/python -m tests.faults --kills $(KILLS)
 
-model: setup ## Play the rotation against an adversary in simulated time, and find planted faults
-	@.venv/bin/python -m tests.model --scenarios $(SCENARIOS)
-	@.venv/bin/python -m tests.model --planted
-
 leaks: setup ## Search all that rotations leave for PSKs and the token, on five versions of ansible-core
 	@tools/core-venv 2.18 2.19 2.20 2.22
 	@.venv/bin/pytest -q tests/integration/leaks -k planted

@@ -194,15 +194,15 @@ class Escrow(Mover):
             reasons, lambda i, record: _transitions.release(_of_rotation(record, rotations.get(i)), reasons[i], claim)
         )
 
-    def stick(self, seen: Mapping[str, str | None]) -> Moves:
-        """Marks tunnels whose PSK somebody else has changed, at the times ``seen``."""
+    def stick(self, seen: Mapping[str, _psk.Trace]) -> Moves:
+        """Marks tunnels whose PSK somebody else has changed, as Cloudflare has ``seen`` it."""
         claim = self.claim()
 
         def move(tunnel_id: str, record: Record | None) -> Moved:
             record = present(record)
-            if _psk.compare(record.expected(), _psk.Trace(seen[tunnel_id])) != _psk.NEWER:
+            if _psk.compare(record.expected(), seen[tunnel_id]) != _psk.NEWER:
                 raise Refused("another run has rotated it meanwhile")
-            return _transitions.stick(record, seen[tunnel_id], claim)
+            return _transitions.stick(record, seen[tunnel_id].on, claim)
 
         return self.move(seen, move)
 

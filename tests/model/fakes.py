@@ -144,11 +144,11 @@ class FakeClient:
                 continue
             if run.hit("answer omits some", f"the request for {tunnel.name}"):
                 if world.faults.pick((True, False)):
-                    world.set_key(tunnel, psk, by, run.name, self._skew())
+                    world.set_key(tunnel, psk, by, run.name)
                 continue
             if run.hit("stranger just before", f"the request for {tunnel.name}"):
                 world.foreign_change(tunnel)
-            world.set_key(tunnel, psk, by, run.name, self._skew())
+            world.set_key(tunnel, psk, by, run.name)
             if by == LATE:
                 tunnel.late += 1
             if run.hit("request doubled", f"the request for {tunnel.name}"):
@@ -169,11 +169,6 @@ class FakeClient:
                 world.advance(world.faults.between(0, 2))
                 world.foreign_change(tunnel)
         return PskAnswer(applied, unapplied, False)
-
-    def _skew(self) -> float:
-        """How far the list's time is from the answer's."""
-        most = self.world.skew
-        return self.world.faults.between(-most, most) if most else 0.0
 
 
 class FakeStore:

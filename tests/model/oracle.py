@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import same_time
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import TIME_TOLERANCE, same_time
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, PREPARED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
@@ -138,7 +138,9 @@ class Oracle:
             return False
         expected = record.expected()
         honest = tunnel.by == "ours" and not tunnel.lied
-        if not honest and (self._world.hidden or expected is None or same_time(tunnel.shown, expected.on)):
+        if not honest and (
+            self._world.hidden or expected is None or same_time(tunnel.shown, expected.on, TIME_TOLERANCE)
+        ):
             return True
         return tunnel.set_on > run.looked.get(tunnel.id, 0.0)
 

@@ -85,7 +85,8 @@ class Scenario:
         world.atomic = chance.random() < 0.5
         world.carries = chance.random() < 0.2
         world.hidden = chance.random() < 0.05
-        world.skew = chance.choice((0.0, 0.0, 1.0, TIME_TOLERANCE / NANO))
+        most = TIME_TOLERANCE / NANO
+        world.skew = chance.choice((0.0, 0.0, 1.0, -1.0, most, -most))
         sites = chance.choice((1, 1, 1, 2))
         size = chance.choice((2, 2, 2, 3))
         alone = chance.random() < 0.35
@@ -125,7 +126,7 @@ class Scenario:
         on = format_time(int(set_on * NANO))
         known = chance.random() < 0.85
         psk = world.new_psk() if known else f"F-{name}"
-        world.add(Tunnel(tunnel_id, name, site, host, endpoint, psk, psk, set_on, on, on))
+        world.add(Tunnel(tunnel_id, name, site, host, endpoint, psk, psk, set_on, on, world.shown(set_on)))
         world.tunnels[tunnel_id].versions[0].since = 0.0
         if known:
             previous = Key(world.new_psk(), applied_on=on) if chance.random() < 0.5 else None

@@ -137,6 +137,10 @@ class World:
         self.tokens += 1
         return f"token{self.tokens}"
 
+    def shown(self, when: float) -> str:
+        """A time as the list shows it: ``skew`` is how far it is from the answer's, for the whole account."""
+        return format_time(int((when + self.skew) * NANO))
+
     # -- Cloudflare -------------------------------------------------------------------------------------------------
 
     def add(self, tunnel: Tunnel) -> None:
@@ -144,11 +148,11 @@ class World:
         self.tunnels[tunnel.id] = tunnel
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
 
-    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "", skew: float = 0.0) -> None:
-        """Cloudflare holds this key from now on. ``skew`` is how far the list's time is from the answer's."""
+    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "") -> None:
+        """Cloudflare holds this key from now on."""
         tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
-        tunnel.shown = format_time(int((self.now + skew) * NANO)) if skew else tunnel.answered
+        tunnel.shown = self.shown(self.now)
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
         if by != OURS:
             self.say("", f"{tunnel.name} := {psk} ({by})")
