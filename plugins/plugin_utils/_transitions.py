@@ -170,8 +170,8 @@ def applied(
 def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     """The API has refused the PSK.
 
-    One that may have been sent before is given up only when the tunnel still reports the time of before the second time;
-    otherwise the tunnel is in doubt. In any case the PSK is kept.
+    One that may have been sent before is given up only when the tunnel still reports the time of before, and not at the
+    second attempt; otherwise the tunnel is in doubt. In any case the PSK is kept.
     """
     record = replace(_held(record, claim), reason=f"refused: {reason}", lease=None)
     if record.state == ROLLING_BACK:
@@ -179,7 +179,7 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     pending = record.pending
     if record.state not in (PREPARED, IN_DOUBT) or not pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
-    # What the second attempt was listed with may be older than the first: only the third can tell that it came to nothing.
+    # The list before the second attempt may be older than the first: only the third can tell that it came to nothing.
     if pending.attempt == 2 or (pending.attempt > 2 and not same_time(pending.reported, pending.baseline)):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
     record = discard(record, pending, claim).of_state(IDLE, pending=None)
