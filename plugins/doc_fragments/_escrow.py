@@ -33,9 +33,9 @@ options:
         required: true
       path:
         description:
-          - With V(file), the file. Its folder is made if it is missing. Beside it are kept C(<path>.lock), and a copy of
-            what was written last, C(<path>.previous), out of which records are taken that an edit has lost. Edit it with
-            C(flock <path>.lock ansible-vault edit <path>). Mode and group of a file that is there are kept.
+          - With V(file), the file. Its folder is made if it is missing. Beside it are kept C(<path>.lock), and a copy
+            of what was written last, C(<path>.previous), out of which records are taken that an edit has lost. Edit it
+            with C(flock <path>.lock ansible-vault edit <path>). Mode and group of a file that is there are kept.
           - With V(vault_kv2), the path of the records below the secrets engine, V(magicwan) if not set.
         type: str
       persistent:
