@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import PskAnswer
@@ -192,9 +192,9 @@ class FakeStore:
         run.pause("read done")
         return found
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there is a record."""
-        return list(self.world.records)
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these."""
+        return self.load([i for i in self.world.records if i not in ids])
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Writes the records whose version is still the one they were loaded with."""

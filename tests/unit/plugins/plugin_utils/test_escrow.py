@@ -333,7 +333,7 @@ def test_every_outcome_of_a_wave_is_written_down() -> None:
     moves = working.record(taken.psks, answers, "cut off")
     assert statuses(moves) == {"t0": "applied", "t1": "refused", "t2": "in_doubt"}
     assert store.states == {"t0": APPLIED, "t1": IDLE, "t2": IN_DOUBT}
-    assert [store[i].reason for i in store.ids()] == [None, "refused: no", "cut off"]
+    assert [store[i].reason for i in store.records] == [None, "refused: no", "cut off"]
 
 
 def test_what_was_not_sent_stays_as_it_was_for_the_next_run() -> None:
