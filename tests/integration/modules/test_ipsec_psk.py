@@ -225,7 +225,7 @@ def test_the_psk_of_an_entry_in_doubt_is_not_lost(handed: Told, handed_folder: P
     assert [x["psk"] for x in results] == held(handed, results)
 
 
-def test_keys_whose_answer_was_lost_are_handed_over(handed: Told, handed_folder: Path) -> None:
+def test_keys_whose_answers_were_lost_are_in_doubt_and_handed_over(handed: Told, handed_folder: Path) -> None:
     results = kept("lost", handed_folder)["psks"]
     assert [x["status"] for x in results] == ["in_doubt"] * 2
     assert [x["psk"] for x in results] == held(handed, results)
