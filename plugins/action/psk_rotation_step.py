@@ -11,7 +11,7 @@ import json
 import os
 import time
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible import constants as C
@@ -33,6 +33,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
+    ACTING_MODES,
     OF_BATCH,
     OF_HOST,
     complaints,
@@ -40,16 +41,31 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     patterns,
     refuse,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, UNKNOWN_PSK, Options
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
+    DAY,
+    MODES,
+    UNKNOWN_PSK,
+    Account,
+    Options,
+    Plan,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import (
+    Memory,
+    recall,
+    remember,
+    reported,
+    write_plan,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
+SITE = "ipsec_tunnels_site"
 
 
 class ActionModule(ControllerAction):
@@ -72,16 +88,26 @@ class ActionModule(ControllerAction):
             "group_by": {"type": "raw", "default": "auto"},
             "max_failures": {"type": "str", "default": "0"},
             "rollback_id": {"type": "str", "default": ""},
+            "rollback_within": {"type": "str", "default": "24h"},
+            "plan_path": {"type": "path"},
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
             "summaries": {"type": "list", "elements": "str", "default": []},
         }
         return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
 
+    def about(self, message: str, arguments: Arguments) -> str:
+        """Names the option as the role's users know it."""
+        return f"psk_rotation_{message}" if message.startswith("escrow") else message
+
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
         if arguments["operation"] == "report":
-            return _reported([json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"]))
+            found = _reported(
+                [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
+            )
+            reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
+            return found
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
         check_lease(arguments["lease"])
@@ -98,6 +124,7 @@ class ActionModule(ControllerAction):
                 claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
                 say=self.say,
                 gate=HealthGate(client, gate, self.say) if gate else None,
+                planned=self._reviewer(arguments, options, memory),
                 force=arguments["force"],
                 validate_only=self._task.check_mode,
             )
@@ -109,9 +136,15 @@ class ActionModule(ControllerAction):
         results = after.results
         if self._task.check_mode:
             results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        summaries = {
+            host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
+        }
+        before = {host: {"failures": due} for host, due in memory.due.items() if host not in results}
         memory.keep(results)
+        memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
+        memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
         remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
-        return _shown(after, results)
+        return _shown(after, results, {**summaries, **before})
 
     def _memory(self) -> Memory:
         return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
@@ -136,10 +169,11 @@ class ActionModule(ControllerAction):
         memory = self._memory()
         everybody = self.variables.get("ansible_play_hosts_all") or batch
         others = play.hosts(
-            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels",)
+            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
         )
         memory.claims.update({x.name: patterns(x.values.get("psk_rotation_tunnels"), x.name) for x in others})
         memory.claims.update({name: own.tunnels for name, own in hooks.items()})
+        memory.sites.update({x.name: str(x.values[SITE]) for x in (*hosts, *others) if x.values.get(SITE)})
         keeps = arguments["escrow"]["backend"] != "none"
         if not keeps and mode == "rotate":
             self._display.warning("psk_rotation: without an escrow, a crash between Cloudflare and a device loses keys")
@@ -151,7 +185,7 @@ class ActionModule(ControllerAction):
             verifying=frozenset(name for name, own in hooks.items() if own.verifies(mode)),
             chosen=frozenset(name for name, own in hooks.items() if own.chosen),
             hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
-            reach={name: own.reach for name, own in hooks.items() if own.acts and own.reach},
+            reach={x: own.reach for x, own in hooks.items() if own.acts and own.reach and mode != "confirm"},
             failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
@@ -161,13 +195,32 @@ class ActionModule(ControllerAction):
             group_by=arguments["group_by"],
             confirmation="manual" if manual else "none",
             max_failures=arguments["max_failures"],
-            sites={x.name: str(x.values["ipsec_tunnels_site"]) for x in hosts if x.values.get("ipsec_tunnels_site")},
+            sites=memory.sites,
             unknown_psk=arguments["unknown_psk"] if keeps else "",
             mode=mode,
             rollback_id=arguments["rollback_id"],
+            rollback_within=parse_age(arguments["rollback_within"], "psk_rotation_rollback_within") or DAY,
             now=time.time_ns(),
         )
         return options, memory
+
+    def _reviewer(
+        self, arguments: Arguments, options: Options | None, memory: Memory
+    ) -> Callable[[Plan, Account], None] | None:
+        """Shows the plan of a check run, and writes it where a reviewer wants it."""
+        if options is None or not self._task.check_mode or options.mode not in ACTING_MODES:
+            return None
+
+        def show(plan: Plan, account: Account) -> None:
+            found = report_of(plan, account, options)
+            for line in plan_lines(found):
+                self.say(line)
+            memory.plans.append(found.to_dict())
+            if arguments["plan_path"]:
+                about = {"version": 1, "rotation_id": self.rotation_id(), "mode": options.mode}
+                write_plan(arguments["plan_path"], {**about, **merged(memory.plans)})
+
+        return show
 
     def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
         """What these hosts have reported. Hosts that have not are left out."""
@@ -177,12 +230,13 @@ class ActionModule(ControllerAction):
 
 def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
     """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
-    failures = [x["failures"] for x in summaries if x["failures"]]
+    failures = [str(x["failures"]) for x in summaries if x["failures"]]
     message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
     facts = {"psk_rotation_summary": summaries[0]}
     return {
         "changed": False,
         "failed": bool(failures),
+        "failures": failures,
         "msg": message,
         "ansible_facts": facts,
         "_ansible_no_log": False,
@@ -202,7 +256,9 @@ def _state_of(arguments: Arguments, owner: str) -> State | None:
     return state
 
 
-def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
+def _shown(
+    state: State, results: Mapping[str, Sequence[Published]], summaries: Mapping[str, Mapping[str, t.Any]]
+) -> Result:
     """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
     flying = {x.id for x in state.in_flight}
     told = {host: [x.to_dict() for x in own] for host, own in results.items()}
@@ -219,10 +275,7 @@ def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: _chain(files) for host, files in state.hooks.items()},
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
-        "summaries": {
-            host: json.dumps(summary(own, len(state.waves), state.rotation_id, state.mode))
-            for host, own in results.items()
-        },
+        "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
         "token": state.token,
         "run_token": state.run_token,

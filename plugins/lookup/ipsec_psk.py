@@ -81,7 +81,8 @@ from ansible.utils.display import Display
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import internal_error
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, parse_time
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import psk_of, without
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store, find
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._stores import make_store
 
@@ -124,13 +125,9 @@ def _psk(store: Store, term: str, which: str) -> str:
     record = stored.record
     if tunnel_id != term:
         _warn_if_outdated(store, term, record)
-    key: Key | None = {"current": record.current, "previous": record.previous}.get(which)
-    psk = record.psk_of_device() if which == "device" else key.psk if key else None
-    if which == "pending":
-        psk = record.pending.psk if record.pending else None
+    psk = psk_of(record, which)
     if not psk:
-        kind = "PSK that its device should have" if which == "device" else f"{which} PSK"
-        raise EscrowError(f"the escrow knows no {kind} of tunnel {term!r}, which is {record.state}")
+        raise EscrowError(without(term, record, which))
     return psk
 
 

@@ -114,9 +114,20 @@ options:
     type: str
     default: "0"
   rollback_id:
-    description: With O(mode=rollback), roll back this rotation, too, although it was confirmed.
+    description:
+      - With O(mode=rollback), roll back this rotation, too, although it was confirmed; V(last) is the latest of each
+        tunnel. One that no tunnel of the play knows is refused.
     type: str
     default: ""
+  rollback_within:
+    description: With O(rollback_id=last), how old a rotation may be. Written as O(max_age).
+    type: str
+    default: 24h
+  plan_path:
+    description:
+      - With V(begin) in check mode, file to which the plan is written as JSON. It holds no secret, and is shown in any
+        case.
+    type: path
   preflight:
     description: With V(begin), have the API validate the whole plan before the first write.
     type: bool

@@ -184,8 +184,8 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
     sets = _Sets(x["id"] for x in tunnels)
     labels: dict[str, str] = {}
     rules: list[tuple[str, t.Callable[[Tunnel], str | None], int | None]] = [
-        ("device", lambda x: hints.host(x["id"]), None),
         ("site", lambda x: hints.sites.get(hints.host(x["id"]) or ""), None),
+        ("device", lambda x: hints.host(x["id"]), None),
         ("customer endpoint", lambda x: _endpoint(x.get("customer_endpoint")), None),
         ("names", lambda x: _family(x["name"] or ""), LARGEST_FAMILY),
     ]
@@ -197,8 +197,10 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
             if joins or largest is None:
                 for tunnel_id in own:
                     labels.setdefault(tunnel_id, key)
-    for _label, own in _by(tunnels, lambda x: hints.earlier.get(x["id"])).items():
-        if len(own) > 1 and any(i not in hints.claimed for i in own):
+    # What an earlier run has called a group, a site above all, tells of tunnels whose devices are not in this play.
+    for _label, own in _by(tunnels, lambda x: hints.earlier.get(x["id"]) or labels.get(x["id"])).items():
+        remembered = any(i in hints.earlier and i not in hints.claimed for i in own)
+        if remembered and len({sets.root(i) for i in own}) > 1:
             sets.join(own, "an earlier run")
     named: dict[str, str] = {}
     taken: set[str] = set()

@@ -56,6 +56,8 @@ OF_BATCH = (
     "psk_rotation_canary",
     "psk_rotation_max_failures",
     "psk_rotation_rollback_id",
+    "psk_rotation_rollback_within",
+    "psk_rotation_plan_path",
     "psk_rotation_preflight",
     "psk_rotation_health",
     "psk_rotation_lease",
@@ -119,7 +121,7 @@ class Hooks:
 
 def complaints(play: Keywords, hosts: Sequence[Host], mode: str, exists: Callable[[str], bool]) -> list[str]:
     """Everything that is wrong with the play, the settings and the hooks."""
-    return [*_of_keywords(play), *_of_names(play, hosts), *_of_batch(hosts), *_of_hooks(hosts, mode, exists)]
+    return [*_of_keywords(play), *of_names(play, hosts), *_of_batch(hosts), *_of_hooks(hosts, mode, exists)]
 
 
 def refuse(found: Sequence[str]) -> None:
@@ -152,11 +154,15 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
         yield f"{keyword} is not possible: run the role once on all hosts of the play"
 
 
-def _of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
+def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
+    """Which variables are misspelt, or must not be extra variables."""
     names = frozenset().union(*(x.names for x in hosts))
     for name in _names.unknown(names | play.extra_names):
         near = _names.nearest(name)
-        yield f"{name} is not a variable of the role{f': did you mean {near}?' if near else ''}"
+        yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
+    for name in sorted(play.names_around):
+        if name.startswith(_names.INTERNAL) or name in (*_names.OUTPUTS, *_names.SET_BY_HOOKS):
+            yield f"{name} is set by the run itself, and a variable of a role, block or include would win: take it off"
     for name in sorted(play.extra_names):
         if name.startswith(_names.INTERNAL):
             yield f"{name} is internal and can't be an extra variable"
@@ -175,10 +181,11 @@ def _of_batch(hosts: Sequence[Host]) -> Iterator[str]:
         other = next((x for x in hosts[1:] if x.values.get(name) != first.values.get(name)), None)
         if other is not None:
             yield f"{name} differs between {first.name} and {other.name}, and must be the same on all hosts of a batch"
-    yield from _of_escrow(first.values.get("psk_rotation_escrow"))
+    yield from of_escrow(first.values.get("psk_rotation_escrow"))
 
 
-def _of_escrow(escrow: t.Any) -> Iterator[str]:
+def of_escrow(escrow: t.Any) -> Iterator[str]:
+    """What is wrong with psk_rotation_escrow, whoever uses it."""
     if not isinstance(escrow, Mapping) or not escrow.get("backend"):
         yield "psk_rotation_escrow must say where PSKs are kept, such as {backend: file, path: ~/magicwan/psks.yml}"
         return

@@ -67,6 +67,28 @@ def made_on(pending: Pending, now: str) -> str:
     return on if on and is_later(on, pending.baseline) else now
 
 
+def confirmed_key(record: Record, pending: Pending, now: str, *, seen: bool, exposure: float | None) -> Key:
+    """The PSK of a rotation that is done, which may be one that the record had before.
+
+    One that was rolled back to was seen to work then or now, or never.
+    """
+    known = [x for x in (record.current, record.previous) if x is not None and x.psk == pending.psk]
+    restored = bool(known) and known[0] is record.previous
+    before = known[0] if restored else None
+    return Key(
+        psk=pending.psk,
+        applied_on=pending.applied_on,
+        at_least=pending.at_least,
+        made_on=(known[0].made_on or known[0].applied_on) if known else made_on(pending, now),
+        rotation_id=pending.rotation_id,
+        wave=pending.wave,
+        exposure_seconds=exposure,
+        confirmed=before.confirmed if before and not seen else seen,
+        confirmed_on=now if seen else before.confirmed_on if before else None,
+        restored=restored,
+    )
+
+
 def is_later(one: str | None, other: str | None) -> bool:
     """Whether one time of the API is clearly later than another; any is later than none."""
     return one is not None and not same_time(one, other) and later_time(one, other) == one

@@ -98,6 +98,7 @@ class Mover:
                 try:
                     found = transition(tunnel_id, stored.record if stored else None)
                 except Refused as exc:
+                    exc.record = stored.record if stored else None
                     refused[tunnel_id] = exc
                     continue
                 moved[tunnel_id] = found

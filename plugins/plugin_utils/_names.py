@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-PREFIXES = ("psk_rotation_", "customer_device_")
+PREFIXES = ("psk_rotation_", "customer_device_", "adopt_psks_", "export_tunnels_", "show_psk_")
 INTERNAL = "__psk_rotation_"
 # What the role publishes, and what hooks may set. None of them may be an extra variable.
 OUTPUTS = (
@@ -26,10 +26,20 @@ OUTPUTS = (
     "psk_rotation_mode",
     "customer_device_results",
     "customer_device_reason",
+    "customer_device_comparisons",
 )
 SET_BY_HOOKS = ("psk_rotation_failed_tunnels", "psk_rotation_hook_reason", "customer_device_failed_tunnels")
 # Variables of the collection's playbooks.
-OF_PLAYBOOKS = ("psk_rotation_hosts", "psk_rotation_serial")
+OF_PLAYBOOKS = (
+    "psk_rotation_hosts",
+    "psk_rotation_serial",
+    "adopt_psks_from",
+    "adopt_psks_overwrite",
+    "adopt_psks_readable",
+    "export_tunnels_path",
+    "export_tunnels_overwrite",
+    "show_psk_anywhere",
+)
 
 
 @functools.lru_cache(maxsize=1)

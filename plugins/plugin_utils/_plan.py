@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _waves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _rollback, _status, _waves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
@@ -23,6 +23,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import 
 
 MAX_WAVE_SIZE = 1000
 NAMES_SHOWN = 10
+DAY = 86400
 UNKNOWN_PSK = ("refuse", "rotate", "skip")
 # rotate begins and finishes, reconcile only finishes, confirm confirms what waits, rollback rolls back, report looks.
 MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
@@ -38,7 +39,8 @@ class Options:
 
     ``hosts`` are those of this batch; ``unknown_psk`` says what becomes of a tunnel whose PSK the escrow does not know:
     refuse, rotate or skip, or, where there is no escrow, nothing.
-    ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback rolls back beside what is unresolved.
+    ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback rolls back beside what is unresolved,
+    or ``last``, each tunnel's latest if it is no older than ``rollback_within``, in seconds.
     ``devices`` are the hosts with tasks of their own, ``verifying`` those whose tasks prove a PSK, ``chosen`` those on
     which the user has said how to confirm; ``hooks`` and ``reach`` are their task files. ``failed_before`` and
     ``first_wave`` count failures and waves of earlier batches; ``sites`` are by device.
@@ -64,6 +66,7 @@ class Options:
     unknown_psk: str = "refuse"
     mode: str = "rotate"
     rollback_id: str = ""
+    rollback_within: int = DAY
     now: int = 0
 
     def __post_init__(self) -> None:
@@ -93,6 +96,14 @@ class Plan:
     def entries(self) -> list[Planned]:
         """All tunnels of the batch."""
         return [x for part in (*self.waves, self.unchanged, self.left) for x in part]
+
+
+class Account(t.NamedTuple):
+    """What a plan was made of: the account's tunnels, the escrow's records, and the hosts that claim tunnels, by id."""
+
+    tunnels: Sequence[Tunnel]
+    records: Mapping[str, Record]
+    owners: Mapping[str, str]
 
 
 def hints_of(owners: Mapping[str, str], records: Mapping[str, Record], places: Places, options: Options) -> Hints:
@@ -129,10 +140,13 @@ def plan(
     hosts of the play at which its tunnels end, by tunnel id; ``places`` what an earlier batch has learned of others.
     """
     groups = group(tunnels, options.group_by, hints_of(owners, records, places or {}, options))
+    if options.mode == "rollback" and places is None:
+        _rollback.check_id(options.rollback_id, [x for i, x in records.items() if i in owners])
     unknown = _unknown(tunnels, records, owners, options, everybody=places is None)
+    skew = _psk.skew_of((records[x["id"]].expected(), _psk.trace_of(x)) for x in tunnels if x["id"] in records)
     all_of_it: dict[str, Planned] = {}
     for tunnel in tunnels:
-        record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel)
+        record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel, skew)
         status, reason = judge(record, trace, options)
         if tunnel["id"] in unknown and status == _status.DUE and options.unknown_psk == "skip":
             status, reason = _status.UNKNOWN, "its PSK is not in the escrow"
@@ -205,6 +219,8 @@ def _placed(
     options: Options,
 ) -> tuple[str, Planned]:
     """Where a tunnel belongs. Finishing never waits for a sibling, beginning does."""
+    if options.mode == "confirm" and entry.status == _status.WAITING:
+        return "ready", entry
     if options.mode not in ("rotate", "reconcile", "rollback"):
         return "left", entry
     if entry.status == _status.UNCHANGED:
@@ -270,7 +286,7 @@ def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
 
 
 def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:
-    """What is to be done with one tunnel, and why: ``due``, ``resume``, ``unchanged``, ``waiting`` or ``stuck``."""
+    """What is to be done with one tunnel, and why: due, resume, unchanged, waiting, stuck or skipped."""
     late = False
     if record is not None:
         found = _psk.compare(record.expected(), trace)
@@ -286,13 +302,13 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
         if record.unresolved:
             return _status.RESUME, f"an earlier run left it {record.state}"
-    if options.mode == "rollback":
-        mine = record is not None and record.rotation_id == options.rollback_id and record.previous is not None
-        if options.rollback_id and mine:
-            return _status.DUE, f"the rotation {options.rollback_id} is rolled back"
-        return _status.UNCHANGED, "nothing to roll back"
     if late and not (options.force and options.mode == "rotate"):
-        return _status.RESUME, "its PSK was sent more than once, and Cloudflare has set one since: it is set again"
+        what = "its PSK was sent more than once, and Cloudflare has set one since"
+        if options.mode in ("rollback", "confirm"):
+            return _status.SKIPPED, f"{what}: run reconcile_psks first"
+        return _status.RESUME, f"{what}: it is set again"
+    if options.mode == "rollback":
+        return _rollback.judge(record, options.rollback_id, options.rollback_within, options.now)
     if options.mode in ("reconcile", "confirm"):
         return _status.UNCHANGED, "nothing to finish"
     if options.force:

@@ -34,7 +34,10 @@ class Refused(Exception):
     """The transition is not allowed; the text says why and holds no secret.
 
     ``excused``: a run that is seen to live does what is to be done, so that the tunnel needs nobody's attention.
+    ``record`` is the one that was judged, if there is one.
     """
+
+    record: Record | None = None
 
     def __init__(self, reason: str, *, status: str = "skipped", excused: bool = False) -> None:
         super().__init__(reason)
@@ -63,7 +66,7 @@ class Key:
 
     ``applied_on`` is Cloudflare's time; with ``at_least`` only the earliest one possible, because an earlier request
     with the same PSK may be carried out late. ``made_on`` is when the PSK was new. ``superseded``: somebody else has
-    set another one since.
+    set another one since. ``restored``: a finished rotation was rolled back to it.
     """
 
     psk: str = field(repr=False)
@@ -76,6 +79,7 @@ class Key:
     confirmed_on: str | None = None
     at_least: bool = False
     superseded: bool = False
+    restored: bool = False
     discarded_on: str | None = None
 
 

@@ -21,7 +21,6 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     OPERATIONS,
     PREPARE,
-    Flying,
     Outcome,
     Progress,
     Result,
@@ -47,12 +46,6 @@ def first_state(
         entry = entries.get(tunnel["id"])
         if entry is not None:
             results[entry.host].append(first_result(view(tunnel), entry, records.get(entry.id)))
-    waiting: list[Flying] = []
-    if options.mode == "confirm":
-        for entry in plan.left:
-            if entry.status == _status.WAITING:
-                rotation = records[entry.id].rotation_id or rotation_id
-                waiting.append(Flying(entry.id, entry.name, entry.host, rotation))
     planned = [x.id for wave in plan.waves for x in wave]
     return State(
         rotation_id=rotation_id,
@@ -71,9 +64,8 @@ def first_state(
         failed_before=plan.failed_before,
         token=new_token(),
         run_token=new_token(),
-        progress=Progress("confirmation", time.time(), [x.id for x in waiting]),
+        progress=Progress("", time.time()),
         results=results,
-        in_flight=waiting,
     )
 
 
@@ -166,29 +158,27 @@ def outcomes(
     """What the results are told of the tunnels of an operation. ``places`` are their names and hosts."""
     found = []
     for tunnel_id, (record, status) in moves.moved.items():
-        expected, current = record.expected(), record.current
-        found.append(
-            Outcome(
-                tunnel_id,
-                *places[tunnel_id],
-                status,
-                reason=record.reason,
-                known=True,
-                psk=record.psk_of_device(),
-                ipsec_id=record.ipsec_id,
-                rotation_id=record.rotation_id,
-                applied_on=expected.on if expected else None,
-                confirmed_on=current.confirmed_on if current else None,
-                generation=record.generation,
-                exposure_seconds=(exposures or {}).get(tunnel_id),
-                recorded_at=recorded_at,
-            )
-        )
+        told = Outcome(tunnel_id, *places[tunnel_id], status, reason=record.reason, rotation_id=record.rotation_id)
+        exposure = (exposures or {}).get(tunnel_id)
+        found.append(_as_recorded(replace(told, exposure_seconds=exposure, recorded_at=recorded_at), record))
     for tunnel_id, refused in moves.refused.items():
-        found.append(
-            Outcome(tunnel_id, *places[tunnel_id], refused.status, reason=str(refused), excused=refused.excused)
-        )
+        told = Outcome(tunnel_id, *places[tunnel_id], refused.status, reason=str(refused), excused=refused.excused)
+        found.append(_as_recorded(told, refused.record) if refused.record else told)
     return found
+
+
+def _as_recorded(outcome: Outcome, record: Record) -> Outcome:
+    """With what the record says of the PSK, which another run may have changed meanwhile."""
+    expected, current = record.expected(), record.current
+    return replace(
+        outcome,
+        known=True,
+        psk=record.psk_of_device(),
+        ipsec_id=record.ipsec_id,
+        applied_on=expected.on if expected else None,
+        confirmed_on=current.confirmed_on if current else None,
+        generation=record.generation,
+    )
 
 
 def in_check(result: Result) -> Result:

@@ -36,7 +36,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _waves,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Judge, Taken
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import (
     Verdict,
     not_done,
@@ -45,9 +45,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence impo
     verified,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
@@ -62,7 +61,12 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
     new_token,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, Target
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._targets import (
+    still_to_roll_back,
+    still_to_take,
+    target_of,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 
@@ -72,7 +76,8 @@ class Rotation:
 
     ``claim`` makes the claim of a rotation id, as of now; it raises EscrowError when the run has ended, so that a step
     that was left behind begins nothing more. ``say`` shows a line of progress. ``gate`` judges the health of tunnels
-    before and after their devices act. With ``validate_only`` the API changes nothing.
+    before and after their devices act; ``planned`` is told of the plan before it begins. With ``validate_only`` the API
+    changes nothing.
     """
 
     client: Client
@@ -80,6 +85,7 @@ class Rotation:
     claim: Callable[[str], Claim]
     say: Callable[[str], None]
     gate: HealthGate | None = None
+    planned: Callable[[_plan.Plan, _plan.Account], None] | None = None
     force: bool = False
     validate_only: bool = False
 
@@ -108,13 +114,15 @@ class Rotation:
             memory.places = {i: [x.host, x.group] for i, x in records.items()}
         for line in plan.notices:
             self.say(line)
+        if self.planned:
+            self.planned(plan, _plan.Account(tunnels, records, owners))
         state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
             state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
         if options.mode != "report":
             noticed = _upkeep.notice(escrow, names)
-            stuck = escrow.stick({x.id: x.trace.on for x in plan.foreign})
+            stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
             self._validate([x for wave in state.waves for x in wave])
@@ -211,21 +219,33 @@ class Rotation:
             ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
-            ready = self._as_reported_now(ready)
+            ready = self._as_reported_now(ready, escrow)
         number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
         progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
         state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
         escrow.wave = number
+        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+        if operation == CONFIRM:
+            return self._confirm(after(state, skipped, changed=False), ready, escrow)
         siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
         if operation == ROLL_BACK:
             traces = {x.id: x.trace for x in ready}
-            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, _judge_back(ready))
+            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, still_to_roll_back(ready))
         else:
-            targets = {x.id: _target(x, state) for x in ready}
-            taken = escrow.take(targets, siblings, _judge(ready), force=self.force)
-        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+            targets = {x.id: target_of(x, state.devices) for x in ready}
+            taken = escrow.take(targets, siblings, still_to_take(ready), force=self.force)
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
+
+    def _confirm(self, state: State, ready: Sequence[Planned], escrow: Escrow) -> State:
+        """Has the devices prove what waits for it; where there is none, the user's word counts."""
+        known = escrow.read([x.id for x in ready])
+        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id in known]
+        state = replace(state, in_flight=waiting)
+        if not state.devices:
+            said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}
+            return self.settle(state, said)
+        return state
 
     def _fly(
         self,
@@ -290,7 +310,7 @@ class Rotation:
                 f"the API would refuse {len(refused)} of {len(entries)} PSKs ({named}); nothing was written"
             )
 
-    def _as_reported_now(self, entries: Sequence[Planned]) -> list[Planned]:
+    def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
         """The entries as the account shows them now: devices take their time, and people their keys.
 
         A tunnel that is gone is left to the API, which refuses it by name.
@@ -298,8 +318,14 @@ class Rotation:
         if not entries:
             return []
         now = {x["id"]: x for x in self.client.list_tunnels()}
+        moved = [x.id for x in entries if x.id in now and _psk.generated_on(now[x.id]) != x.trace.on]
+        records = escrow.read(moved) if moved else {}
+        learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
         return [
-            replace(x, trace=_psk.trace_of(now[x.id]), name=now[x.id]["name"]) if x.id in now else x for x in entries
+            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew or learned), name=now[x.id]["name"])
+            if x.id in now
+            else x
+            for x in entries
         ]
 
 
@@ -307,47 +333,3 @@ def _failed_so_far(state: State) -> int:
     """How many tunnels have failed in this run, this batch and those before."""
     counted = _status.counted_in(state.mode)
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
-
-
-def _target(entry: Planned, state: State) -> Target:
-    return Target(
-        name=entry.name,
-        trace=entry.trace,
-        host=None if entry.host in LOCAL_HOSTS else entry.host,
-        group=entry.group,
-        device=entry.host in state.devices,
-        finish=entry.status == _status.RESUME,
-    )
-
-
-def _judge(entries: Sequence[Planned]) -> Judge:
-    """What a tunnel must still be when it is taken: as it was planned, but for what other runs have left unresolved."""
-    planned = {x.id: x for x in entries}
-
-    def judge(tunnel_id: str, record: Record | None) -> None:
-        entry = planned[tunnel_id]
-        if record is not None and record.generation > entry.generation and not record.unresolved:
-            found = _psk.compare(record.expected(), entry.trace)
-            if found == _psk.NEWER:
-                return  # somebody else has changed it since, which is for the transition to say
-            done = f"another run has rotated it meanwhile, on {record.current.applied_on if record.current else None}"
-            if found == _psk.LATE:
-                raise Refused(f"{done}, and Cloudflare shows a later time: run again")
-            raise Refused(done, status=_status.UNCHANGED)
-
-    return judge
-
-
-def _judge_back(entries: Sequence[Planned]) -> Judge:
-    """The same for a rollback, which is about the rotation that was planned, and no later one."""
-    planned = {x.id: x for x in entries}
-
-    def judge(tunnel_id: str, record: Record | None) -> None:
-        entry = planned[tunnel_id]
-        if record is None:
-            return
-        same = record.generation == entry.generation
-        if record.unresolved != (entry.status == _status.RESUME) or not (same or record.unresolved):
-            raise Refused("another run has gone on with it meanwhile; look, and run again")
-
-    return judge

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
 
@@ -28,15 +29,20 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 class Memory:
     """What earlier batches have left.
 
-    ``claims`` are the tunnels of each host of the play, ``tunnels`` what became of each by id: ``{name, host, status,
-    reason, excused, exposure}``. ``waves`` counts the waves so far. ``places`` are host and group of each tunnel as the
-    escrow had them at the beginning; None before.
+    ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
+    what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
+    ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before. ``plans`` are
+    those of a check run, as a reviewer gets them. ``due`` are the failures of each host that it has not reported: a
+    host that has left the play can't, so that one of a later batch does.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
+    sites: dict[str, str] = field(default_factory=dict)
     tunnels: dict[str, dict[str, t.Any]] = field(default_factory=dict)
     waves: int = 0
     places: dict[str, list[str | None]] | None = None
+    plans: list[dict[str, t.Any]] = field(default_factory=list)
+    due: dict[str, str] = field(default_factory=dict)
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""
@@ -60,9 +66,15 @@ class Memory:
 def recall(folder: str, rotation_id: str) -> Memory:
     """What the run remembers; nothing at its beginning."""
     try:
-        return Memory(**json.loads(_path(folder, rotation_id).read_text(encoding="utf-8")))
+        found = Memory(**json.loads(_path(folder, rotation_id).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return Memory()
+    try:
+        told = set(_reports(folder, rotation_id).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return found
+    found.due = {host: text for host, text in found.due.items() if json.dumps(text) not in told}
+    return found
 
 
 def remember(folder: str, rotation_id: str, memory: Memory) -> None:
@@ -75,5 +87,33 @@ def remember(folder: str, rotation_id: str, memory: Memory) -> None:
     temporary.replace(path)
 
 
+def reported(folder: str, rotation_id: str, failures: Iterable[str]) -> None:
+    """Keeps that a host has failed for these. It costs the same however much the run remembers."""
+    failures = list(failures)
+    if not failures:
+        return
+    descriptor = os.open(_reports(folder, rotation_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(x)}\n" for x in failures)
+
+
+def write_plan(path: str, plan: Mapping[str, t.Any]) -> None:
+    """Writes a plan for its reviewer. It holds no secret. Raises InputError."""
+    place = Path(path)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(plan, file, indent=2)
+            file.write("\n")
+        temporary.replace(place)
+    except OSError as exc:
+        raise InputError(f"psk_rotation_plan_path: {path} can't be written ({os.strerror(exc.errno or 0)})") from None
+
+
 def _path(folder: str, rotation_id: str) -> Path:
     return Path(folder) / f"psk_rotation-{rotation_id}.json"
+
+
+def _reports(folder: str, rotation_id: str) -> Path:
+    return Path(folder) / f"psk_rotation-{rotation_id}.reported"

@@ -10,6 +10,23 @@ from __future__ import annotations
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Data, Record
 
+# Which PSK of a record: the one that its device should have, or the one of that place.
+WHICH = ("device", "current", "pending", "previous")
+
+
+def psk_of(record: Record, which: str) -> str | None:
+    """That PSK, one of WHICH; None if the record has none."""
+    if which == "device":
+        return record.psk_of_device()
+    found = {"current": record.current, "pending": record.pending, "previous": record.previous}[which]
+    return found.psk if found else None
+
+
+def without(name: str, record: Record, which: str) -> str:
+    """What an error says where that PSK is not there."""
+    kind = "PSK that its device should have" if which == "device" else f"{which} PSK"
+    return f"the escrow knows no {kind} of tunnel {name!r}, which is {record.state}"
+
 
 def shown(record: Record) -> Data:
     """The record without its secrets."""

@@ -105,6 +105,8 @@ ACTING = _where(lambda x: x.acts)
 TO_CONFIGURE = _where(lambda x: x.configure)
 # Statuses with which a tunnel of a rollback is as it should be, beside the harmless ones.
 DONE_IN_ROLLBACK = frozenset({ROLLED_BACK})
+# To confirm may be to confirm a rollback.
+ROLLBACK_MODES = ("rollback", "confirm")
 
 
 def harmless_in(mode: str) -> frozenset[str]:
@@ -113,12 +115,12 @@ def harmless_in(mode: str) -> frozenset[str]:
     What is still due in a run that rotates was never come to, since its whole wave has left the play.
     """
     fine = HARMLESS if mode == "report" else HARMLESS - {DUE}
-    return fine | DONE_IN_ROLLBACK if mode == "rollback" else fine
+    return fine | DONE_IN_ROLLBACK if mode in ROLLBACK_MODES else fine
 
 
 def done_in(mode: str) -> frozenset[str]:
     """The statuses after which the next tunnel of the group may begin, in a run of this mode."""
-    return DONE | DONE_IN_ROLLBACK if mode == "rollback" else DONE
+    return DONE | DONE_IN_ROLLBACK if mode in ROLLBACK_MODES else DONE
 
 
 def counted_in(mode: str) -> frozenset[str]:

@@ -33,10 +33,10 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
+    confirmed_key,
     discard,
     forget_old,
     keep,
-    made_on,
     may_be_disturbed,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
@@ -56,6 +56,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 )
 
 HISTORY_LENGTH = 20
+# What a rollback says where the PSK before was adopted, or brought to its device without a proof.
+UNPROVEN = "the PSK before, which is set again, was never seen to work"
 
 _OF_STATE = {
     IDLE: _status.UNCHANGED,
@@ -133,11 +135,9 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
 
 
 def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
-    """Gives a PSK up that was not sent. One that an earlier run has left is kept, as if it might have been."""
-    if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
+    """Gives a PSK up that was never sent."""
+    if not record.begins or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
-    if not record.begins:
-        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 
@@ -170,8 +170,8 @@ def applied(
 def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     """The API has refused the PSK.
 
-    One that may have been sent before is given up only when the tunnel still reports the time of before; otherwise the
-    tunnel is in doubt. In any case the PSK is kept.
+    One that may have been sent before is given up only when the tunnel still reports the time of before, and not at the
+    second attempt; otherwise the tunnel is in doubt. In any case the PSK is kept.
     """
     record = replace(_held(record, claim), reason=f"refused: {reason}", lease=None)
     if record.state == ROLLING_BACK:
@@ -179,7 +179,8 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     pending = record.pending
     if record.state not in (PREPARED, IN_DOUBT) or not pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
-    if pending.attempt > 1 and not same_time(pending.reported, pending.baseline):
+    # The list before the second attempt may be older than the first: only the third can tell that it came to nothing.
+    if pending.attempt == 2 or (pending.attempt > 2 and not same_time(pending.reported, pending.baseline)):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
     record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)
@@ -213,21 +214,14 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
     seen = status == _status.CONFIRMED
     now = format_time(int(claim.now * NANO))
     again = record.current is not None and record.current.psk == pending.psk
-    current = Key(
-        psk=pending.psk,
-        applied_on=pending.applied_on,
-        at_least=pending.at_least,
-        made_on=record.made_on if again else made_on(pending, now),
-        rotation_id=pending.rotation_id,
-        wave=pending.wave,
-        exposure_seconds=exposure,
-        confirmed=seen,
-        confirmed_on=now if seen else None,
-    )
+    current = confirmed_key(record, pending, now, seen=seen, exposure=exposure)
     if not again:
         record = forget_old(keep(record, record.previous, claim), current.psk, claim)
         record = replace(record, previous=record.current, generation=record.generation + 1)
     record = record.of_state(IDLE, current=current, pending=None, rollback=None, lease=None, reason=None, seen=None)
+    if current.restored:
+        record = replace(record, reason=UNPROVEN if current.confirmed is False else None)
+        return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     return Moved(note(record, status, claim), status)
 
 
@@ -255,6 +249,8 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
         raise Refused("no earlier PSK is known, so the rotation can only go forward")
     pending = record.pending
     sent_before = record.state == IN_DOUBT or pending.at_least or pending.attempt > 1
+    if record.current.confirmed is False:
+        reason = f"{reason}; {UNPROVEN}" if reason else UNPROVEN
     record = record.of_state(ROLLING_BACK, rollback=Rollback(at_least=sent_before), reason=reason)
     return Moved(note(record, "rolling back", claim), _status.PREPARED)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _repairs, _transitions
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _adoption, _repairs, _transitions
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adoption import Candidate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved
@@ -54,3 +55,9 @@ def forget(mover: Mover, ids: Sequence[str]) -> dict[str, str]:
     kept = {i: "the escrow has no record of it" for i in ids if i not in found}
     kept.update({i: "it is not marked as gone" for i, stored in found.items() if not stored.record.gone})
     return {**kept, **mover.store.forget({i: x for i, x in found.items() if i not in kept})}
+
+
+def adopt(mover: Mover, candidates: Mapping[str, Candidate], *, overwrite: bool = False) -> Moves:
+    """Takes PSKs that are in use already as the current ones. What was refused says by its status why."""
+    claim = mover.claim()
+    return mover.move(candidates, lambda i, record: _adoption.adopt(record, candidates[i], claim, overwrite=overwrite))

@@ -97,7 +97,7 @@ def going(
         if entry.host not in hosts:
             reason = f"its device {entry.host} is not reachable"
             others.append(replace(entry, status=_status.UNREACHED, reason=reason))
-        elif sibling and entry.status != _status.RESUME:
+        elif sibling and entry.status == _status.DUE:
             waits = statuses.get(sibling.id) == _status.WAITING
             reason = f"{sibling.name!r}, which backs it up, {'waits for confirmation' if waits else 'is not done'}"
             others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound))

@@ -25,7 +25,10 @@ QUESTION_TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "float": (int, float),
 }
-RRULE = re.compile(r"DTSTART(;TZID=[\w/+-]+)?:\d{8}T\d{6}Z? RRULE:(?=.*INTERVAL=\d+).*FREQ=\w+.*")
+# A start is in a time zone, or ends in Z.
+RRULE = re.compile(
+    r"DTSTART(;TZID=[\w/+-]+:\d{8}T\d{6}|:\d{8}T\d{6}Z) RRULE:(?=.*INTERVAL=\d+)(?!.*SECONDLY).*FREQ=\w+.*"
+)
 
 Fields = dict[str, Any]
 
@@ -74,7 +77,7 @@ KINDS: dict[str, Kind] = {
         "execution_environment",
         {**OWNED, "image": "", "pull": "", "credential": None},
         required=("name", "image"),
-        refers=ORGANIZATION,
+        refers={**ORGANIZATION, "credential": "credentials"},
         unique=("name",),
     ),
     "notification_templates": Kind(
@@ -93,9 +96,10 @@ KINDS: dict[str, Kind] = {
             "scm_update_on_launch": False,
             "scm_revision": "",
             "default_environment": None,
+            "credential": None,
         },
-        refers={**ORGANIZATION, "default_environment": "execution_environments"},
-        related=("update",),
+        refers={**ORGANIZATION, "default_environment": "execution_environments", "credential": "credentials"},
+        related=("update", "playbooks"),
         lists=HOOKS,
         is_template=True,
     ),
@@ -128,6 +132,7 @@ KINDS: dict[str, Kind] = {
             "execution_environment": "execution_environments",
         },
         unique=("name", "inventory"),
+        related=("update",),
         lists=HOOKS,
         is_template=True,
     ),
@@ -146,6 +151,11 @@ KINDS: dict[str, Kind] = {
             "ask_job_slice_count_on_launch": False,
             "ask_job_type_on_launch": False,
             "ask_limit_on_launch": False,
+            "ask_variables_on_launch": False,
+            "ask_inventory_on_launch": False,
+            "ask_labels_on_launch": False,
+            "ask_credential_on_launch": False,
+            "limit": "",
             "allow_simultaneous": False,
             "use_fact_cache": False,
         },
@@ -157,7 +167,7 @@ KINDS: dict[str, Kind] = {
             "project": "projects",
             "execution_environment": "execution_environments",
         },
-        related=("survey_spec",),
+        related=("survey_spec", "launch"),
         lists={**HOOKS, "credentials": "credentials", "labels": "labels"},
         is_template=True,
     ),
@@ -169,11 +179,14 @@ KINDS: dict[str, Kind] = {
             "survey_enabled": False,
             "allow_simultaneous": False,
             "ask_limit_on_launch": False,
+            "ask_variables_on_launch": False,
+            "ask_inventory_on_launch": False,
+            "ask_labels_on_launch": False,
             "limit": None,
             "inventory": None,
         },
         refers={**ORGANIZATION, "inventory": "inventories"},
-        related=("survey_spec",),
+        related=("survey_spec", "launch"),
         lists={**HOOKS, "notification_templates_approvals": "notification_templates", "labels": "labels"},
         is_template=True,
     ),
@@ -185,6 +198,8 @@ KINDS: dict[str, Kind] = {
             "unified_job_template": None,
             "all_parents_must_converge": False,
             "extra_data": {},
+            "limit": None,
+            "job_type": None,
         },
         required=("workflow_job_template", "identifier"),
         refers={"workflow_job_template": "workflow_job_templates", "unified_job_template": "unified_job_templates"},
@@ -197,14 +212,56 @@ KINDS: dict[str, Kind] = {
     ),
     "schedules": Kind(
         "schedule",
-        {**NAMED, "rrule": "", "enabled": True, "unified_job_template": None, "extra_data": {}},
+        {**NAMED, "rrule": "", "enabled": True, "unified_job_template": None, "extra_data": {}, "limit": None},
         required=("name", "rrule", "unified_job_template"),
         refers={"unified_job_template": "unified_job_templates"},
         unique=("name", "unified_job_template"),
     ),
     "labels": Kind("label", OWNED),
+    "credential_input_sources": Kind(
+        "credential_input_source",
+        {"target_credential": None, "source_credential": None, "input_field_name": "", "metadata": {}},
+        required=("target_credential", "source_credential", "input_field_name"),
+        refers={"target_credential": "credentials", "source_credential": "credentials"},
+        unique=("target_credential", "input_field_name"),
+    ),
 }
 
+# AWX's own type for a job that calls AWX; its name in the interface is this one on AWX, too.
+CONTROLLER: Fields = {
+    "name": "Red Hat Ansible Automation Platform",
+    "kind": "cloud",
+    "inputs": {
+        "fields": [
+            {"id": "host", "label": "Red Hat Ansible Automation Platform"},
+            {"id": "username", "label": "Username"},
+            {"id": "password", "label": "Password", "secret": True},
+            {"id": "oauth_token", "label": "OAuth Token", "secret": True},
+            {"id": "verify_ssl", "label": "Verify SSL", "type": "boolean"},
+        ],
+        "required": ["host"],
+    },
+    "injectors": {
+        "env": {
+            "CONTROLLER_HOST": "{{ host }}",
+            "CONTROLLER_USERNAME": "{{ username }}",
+            "CONTROLLER_PASSWORD": "{{ password }}",
+            "CONTROLLER_OAUTH_TOKEN": "{{ oauth_token }}",
+            "CONTROLLER_VERIFY_SSL": "{{ verify_ssl }}",
+        }
+    },
+}
+
+# What AWX checks a message with.
+STUB: Fields = {
+    "job": {"id": 42, "name": "Stub JobTemplate", "status": "running", "artifacts": {}, "description": ""},
+    "job_friendly_name": "Job",
+    "url": "https://platformhost/#/jobs/playbook/1010",
+    "approval_status": "approved",
+    "approval_node_name": "Approve Me",
+    "workflow_url": "https://platformhost/#/jobs/workflow/1010",
+    "job_metadata": "{}",
+}
 WEBHOOK: Fields = {"username": "", "password": "", "http_method": "POST", "disable_ssl_verification": False}
 
 
@@ -218,16 +275,44 @@ def check(endpoint: str, item: Fields) -> None:
         if item["notification_type"] != "webhook" or not item["notification_configuration"].get("url"):
             raise Refused({"notification_configuration": ["the stand-in knows webhooks with a url only"]})
         item["notification_configuration"] = {**WEBHOOK, "headers": {}, **item["notification_configuration"]}
+        _check_messages(item["messages"] or {})
     elif endpoint in ("job_templates", "inventory_sources") and not isinstance(item.get("extra_vars", ""), str):
         raise Refused({"extra_vars": ["must be text"]})
 
 
-def check_inputs(credential_type: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
-    """Refuse a credential's fields that its type does not have."""
+def _check_messages(messages: Mapping[str, Any]) -> None:
+    """AWX renders each message with a job that has no artifacts, and every undefined field is an error."""
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    entries = [messages.get(x) for x in ("started", "success", "error")]
+    entries += list((messages.get("workflow_approval") or {}).values())
+    for text in (text for entry in entries if entry for text in entry.values()):
+        try:
+            environment.from_string(text).render(STUB)
+        except TemplateError as exc:
+            raise Refused({"messages": [f"Unable to render message '{text}': {exc}"]}) from None
+
+
+def check_inputs(
+    credential_type: Mapping[str, Any], inputs: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a credential's fields that its type does not have, and $encrypted$ for a secret that is not there."""
     known = {x["id"] for x in credential_type["inputs"].get("fields", [])}
     unknown = sorted(set(inputs) - known)
     if unknown:
         raise Refused({"inputs": [f"Additional properties are not allowed: {unknown}"]})
+    for name in secret_fields(credential_type) & set(inputs):
+        if inputs[name] == ENCRYPTED and name not in (kept or {}):
+            raise Refused({"inputs": [f"$encrypted$ is a reserved keyword, and cannot be used for {name}."]})
+        if not isinstance(inputs[name], str):
+            raise Refused({"inputs": {name: ["secret values must be of type string"]}})
+
+
+def injected(credential_type: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, str]:
+    """What a credential puts into a job's environment; fields that are not set are no variables, and so empty there."""
+    environment = ImmutableSandboxedEnvironment()
+    known = {name: value for name, value in inputs.items() if value}
+    templates = credential_type["injectors"].get("env", {})
+    return {name: environment.from_string(template).render(known) for name, template in templates.items()}
 
 
 def secret_fields(credential_type: Mapping[str, Any]) -> set[str]:
@@ -243,7 +328,11 @@ def check_survey(survey: Any) -> None:
     variables = set()
     for number, question in enumerate(survey["spec"]):
         missing = {"question_name", "variable", "type", "required"} - set(question)
-        if missing or question["type"] not in QUESTION_TYPES or question["variable"] in variables:
+        strings = all(isinstance(question.get(x), str) for x in ("question_name", "variable", "type"))
+        bounds = all(question.get(x) is None or isinstance(question[x], int) for x in ("min", "max"))
+        wrong = not strings or not bounds or not isinstance(question.get("required"), bool)
+        wrong = wrong or question["type"] not in QUESTION_TYPES or question["variable"] in variables
+        if missing or wrong:
             raise Refused({"error": f"survey question {number} is refused: {sorted(missing) or question}"})
         variables.add(question["variable"])
         default = question.get("default", "")

@@ -143,23 +143,28 @@ class Controller:
         vault_password: str | None = None,
         check: bool = False,
         job_timeout: int = 0,
+        limit: str = "",
         project: Mapping[str, str] | None = None,
+        source: Path = PROJECT,
     ) -> Job:
-        """Launch a playbook of the sample project.
+        """Launch a playbook of the sample project, or of another one in `source`.
 
-        inventory: variables by host; AWX never lists localhost by itself, so a play on it gets the implicit one.
+        inventory: variables by host, or all that an inventory script prints; AWX never lists localhost by itself, so a
+        play on it gets the implicit one.
         project: more files of the project, text by path.
         """
         number = len(self._jobs) + 1
         folder = self.workdir / f"awx_{number}"
         mark = uuid.uuid4().hex
-        shutil.copytree(PROJECT, folder / "project")
+        shutil.copytree(source, folder / "project")
         for name, text in (project or {}).items():
             (folder / "project" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "project" / name).write_text(text, encoding="utf-8")
         for name in ("env", "inventory", "home"):
             (folder / name).mkdir(mode=0o700)
-        hosts = {"all": {"hosts": list(inventory or {})}, "_meta": {"hostvars": dict(inventory or {})}}
+        hosts: dict[str, Any] = dict(inventory or {})
+        if "_meta" not in hosts:
+            hosts = {"all": {"hosts": list(hosts)}, "_meta": {"hostvars": hosts}}
         script = _private(folder / "inventory" / "hosts", f"#!{sys.executable}\nprint({json.dumps(hosts)!r})\n")
         script.chmod(0o700)
         job_env = {
@@ -189,6 +194,7 @@ class Controller:
         }
         _private(folder / "env" / "settings", json.dumps(settings))
         arguments = ["--check"] * check + ["--ask-vault-pass"] * (vault_password is not None)
+        arguments += ["--limit", limit] * bool(limit)
         _private(folder / "env" / "cmdline", " ".join(arguments))
         if vault_password is not None:
             _private(folder / "env" / "passwords", json.dumps({VAULT_PROMPT: vault_password}))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API client and the store as the rotation sees them. Each call may fail, and any run may die before or after it."""
+"""The API client and the store as the rotation sees them. Each call may fail, and its run may die around it."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ class FakeClient:
                 continue
             if run.hit("answer omits some", f"the request for {tunnel.name}"):
                 if world.faults.pick((True, False)):
-                    world.set_key(tunnel, psk, by, self._skew())
+                    world.set_key(tunnel, psk, by, run.name)
                 continue
             if run.hit("stranger just before", f"the request for {tunnel.name}"):
                 world.foreign_change(tunnel)
-            world.set_key(tunnel, psk, by, self._skew())
+            world.set_key(tunnel, psk, by, run.name)
             if by == LATE:
                 tunnel.late += 1
             if run.hit("request doubled", f"the request for {tunnel.name}"):
@@ -158,20 +158,17 @@ class FakeClient:
                 tunnel.lied += 1
                 unapplied[tunnel_id] = "failed to persist PSK"
                 continue
+            other = run.hit("answer names another key", f"the answer for {tunnel.name}")
+            timeless = run.hit("answer without its time", f"the answer for {tunnel.name}")
             applied[tunnel_id] = {
-                "psk": psk,
+                "psk": "another" if other else psk,
                 "ipsec_id": f"1_{tunnel_id}",
-                "psk_metadata": {"last_generated_on": tunnel.answered},
+                "psk_metadata": {} if timeless else {"last_generated_on": tunnel.answered},
             }
             if run.hit("stranger just after", f"the answer for {tunnel.name}"):
                 world.advance(world.faults.between(0, 2))
                 world.foreign_change(tunnel)
         return PskAnswer(applied, unapplied, False)
-
-    def _skew(self) -> float:
-        """How far the list's time is from the answer's."""
-        most = self.world.skew
-        return self.world.faults.between(-most, most) if most else 0.0
 
 
 class FakeStore:
@@ -189,7 +186,8 @@ class FakeStore:
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
-            if tunnel_id in run.looking:
+            if tunnel_id in run.unread:
+                run.unread.discard(tunnel_id)
                 run.reads[tunnel_id] = stored.version
         run.pause("read done")
         return found
@@ -218,7 +216,9 @@ class FakeStore:
                 result.conflicts[tunnel_id] = CHANGED_MEANWHILE
                 continue
             world.write(run.name, tunnel_id, record, version + 1)
-            result.versions[tunnel_id] = run.reads[tunnel_id] = version + 1
+            result.versions[tunnel_id] = version + 1
+            if world.writers[tunnel_id] == (run.name, version + 1):
+                run.reads[tunnel_id] = version + 1
         run.pause("write done")
         if run.hit("write's answer lost", "write"):
             raise EscrowError("the escrow does not answer")

@@ -74,7 +74,7 @@ class Stage:
                 continue
             record = Record(name=f"s-{host}", generation=1, revision=1, current=Key(psk, on, on, "rot-0"))
             self.world.records[host] = Stored(record, 1)
-            self.world.writers[host] = "rot-0"
+            self.world.writers[host] = "rot-0", 1
         self.wish = Wish(
             hosts=hosts,
             claims={x: [x] for x in hosts},

@@ -41,7 +41,7 @@ class Version:
 
 @dataclass
 class Tunnel:
-    """A tunnel, and the device at its other end. ``answered`` is the time that POST /psk gives, ``shown`` the list's."""
+    """A tunnel, and the device at its other end. ``answered`` is POST /psk's time, ``shown`` the list's."""
 
     id: str
     name: str
@@ -54,8 +54,10 @@ class Tunnel:
     answered: str
     shown: str
     by: str = FOREIGN
+    sender: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
+    made_on: float = 0.0
     # What has ever happened to it.
     foreign: int = 0
     late: int = 0
@@ -81,7 +83,8 @@ class World:
         self.running: Run | None = None
         self.tunnels: dict[str, Tunnel] = {}
         self.records: dict[str, Stored] = {}
-        self.writers: dict[str, str] = {}
+        # Who has moved a record last, and under which version.
+        self.writers: dict[str, tuple[str, int]] = {}
         self.runs: dict[str, Run] = {}
         self.offsets: dict[str, float] = {}
         self.slept: dict[str, float] = {}
@@ -134,6 +137,10 @@ class World:
         self.tokens += 1
         return f"token{self.tokens}"
 
+    def shown(self, when: float) -> str:
+        """A time as the list shows it: ``skew`` is how far it is from the answer's, for the whole account."""
+        return format_time(int((when + self.skew) * NANO))
+
     # -- Cloudflare -------------------------------------------------------------------------------------------------
 
     def add(self, tunnel: Tunnel) -> None:
@@ -141,12 +148,11 @@ class World:
         self.tunnels[tunnel.id] = tunnel
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
 
-    def set_key(self, tunnel: Tunnel, psk: str, by: str, skew: float | None = None) -> None:
+    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "") -> None:
         """Cloudflare holds this key from now on."""
-        skew = self.skew if skew is None else skew
-        tunnel.psk, tunnel.by, tunnel.set_on = psk, by, self.now
+        tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
-        tunnel.shown = format_time(int((self.now + skew) * NANO)) if skew else tunnel.answered
+        tunnel.shown = self.shown(self.now)
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
         if by != OURS:
             self.say("", f"{tunnel.name} := {psk} ({by})")
@@ -200,9 +206,10 @@ class World:
         tunnel.versions.append(Version(self.now, tunnel.name, None, exists=False))
         self.strangers += 1
         key, on = f"F{self.strangers}", format_time(int(self.now * NANO))
-        new = Tunnel(
-            f"{tunnel.id}x", tunnel.name, tunnel.site, tunnel.host, tunnel.endpoint, key, key, self.now, on, on
+        new = replace(
+            tunnel, id=f"{tunnel.id}x", psk=key, device=key, by=FOREIGN, sender="", set_on=self.now, made_on=self.now
         )
+        new = replace(new, answered=on, shown=on, exists=True, versions=[], foreign=0, late=0, lied=0)
         self.add(new)
 
     # -- the store --------------------------------------------------------------------------------------------------
@@ -214,7 +221,8 @@ class World:
             kept = Record.from_dict(kept.to_dict())
         before = self.records.get(tunnel_id)
         self.records[tunnel_id] = Stored(kept, version)
-        self.writers[tunnel_id] = writer
+        if before is None or _moved(before.record, kept):
+            self.writers[tunnel_id] = writer, version
         self.oracle.written(writer, self.tunnels[tunnel_id], before.record if before else None, kept)
 
     def touch(self, tunnel_id: str) -> None:
@@ -224,3 +232,8 @@ class World:
             self.say("", f"the record of {self.tunnels[tunnel_id].name} is touched")
             record, version = stored.record, stored.version + 1
             self.records[tunnel_id] = Stored(replace(record, revision=version), version)
+
+
+def _moved(before: Record, after: Record) -> bool:
+    """Whether more than the name of the tunnel was written."""
+    return replace(before, name=after.name, history=(), revision=0) != replace(after, history=(), revision=0)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The setup playbook by the real awx.awx 24.6.1 against the stand-in: first run, second run, check runs.
+"""The setup playbook by the real awx.awx 24.6.1 against the stand-in, from nothing to what people do to it later.
 
 The tests of this file tell one story in their order, on one stand-in.
 """
@@ -9,73 +9,45 @@ The tests of this file tell one story in their order, on one stand-in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.awx_stand_in.app import AwxStandIn
-from tests.harness.playbook import ROOT, VENV, Playbooks, Result
+from tests.awx_stand_in.jobs import World
+from tests.harness.playbook import ROOT, Playbooks
 from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
-from tests.harness.vendor_collections import vendor_collections
+from tests.integration.awx.story import (
+    ACCOUNT,
+    CLOUDFLARE,
+    ENVIRONMENT,
+    ESCROW,
+    SECRET_ID,
+    TOKEN,
+    URL,
+    WORKFLOW,
+    Story,
+    changed,
+)
 
-TOKEN = "the-cloudflare-token-of-the-first-run"
-SECRET_ID = "the-secret-id-of-the-first-run"
-ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
-VARIABLES = {
-    "magicwan_awx_project_url": "https://git.example.com/network/magicwan.git",
-    "magicwan_awx_image": "registry.example.com/network/magicwan-ee:1.0.0",
-    "magicwan_awx_webhook_url": "https://chat.example.com/hook",
-}
-ENVIRONMENT = {
-    "CLOUDFLARE_ACCOUNT_ID": ACCOUNT,
-    "CLOUDFLARE_API_TOKEN": TOKEN,
-    "VAULT_ADDR": "https://vault.example.com:8200",
-    "VAULT_ROLE_ID": "the-role",
-    "VAULT_SECRET_ID": SECRET_ID,
-}
 LIMITS = {"max_age", "wave_size", "canary", "max_failures"}
-WORKFLOW = "Magic WAN - scheduled rotation"
 TEMPLATES = {
     "Magic WAN - check": ("check.yml", "check"),
     "Magic WAN - rotate": ("rotate.yml", "run"),
+    "Magic WAN - rotate without devices": ("rotate_without_devices.yml", "run"),
     "Magic WAN - confirm": ("confirm.yml", "run"),
+    "Magic WAN - reconcile": ("reconcile.yml", "run"),
     "Magic WAN - roll back": ("rollback.yml", "run"),
+    "Magic WAN - roll back a tunnel": ("rollback_tunnel.yml", "run"),
     "Magic WAN - audit": ("audit.yml", "run"),
 }
 
 
-@dataclass
-class Story:
-    """The stand-in, and runs of the setup playbook on it."""
-
-    awx: AwxStandIn
-    playbooks: Playbooks
-
-    def set_up(self, env: dict[str, str] | None = None, check: bool = False, **more: Any) -> Result:
-        """Run the playbook; what it prints is searched for the two secrets."""
-        result = self.playbooks.run(
-            "magicwan.cloudflare.awx_setup",
-            extra_vars={**VARIABLES, **more},
-            env={
-                "CONTROLLER_HOST": self.awx.url,
-                "CONTROLLER_OAUTH_TOKEN": self.awx.token,
-                "ANSIBLE_COLLECTIONS_PATH": f"{VENV / 'collections'}:{vendor_collections()}",
-                **(env or {}),
-            },
-            check=check,
-            timeout=280,
-        )
-        assert not find_secrets([result.stdout, result.stderr], [TOKEN, SECRET_ID, self.awx.token])
-        return result
-
-
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with AwxStandIn({x.name for x in PROJECT.glob("*.yml")}) as awx:
+    with AwxStandIn(World(projects={})) as awx:
         playbooks = Playbooks(Path(tmp_path_factory.mktemp("setup")))
         yield Story(awx, playbooks)
         playbooks.close()
@@ -94,6 +66,12 @@ def test_without_the_projects_address_it_says_so(story: Story, writes: list[str]
     assert writes == []
 
 
+def test_an_organization_that_is_not_there_is_refused_before_anything_is_made(story: Story, writes: list[str]) -> None:
+    result = story.set_up(magicwan_awx_organization="Nobody").failed()
+    assert 'there is no organization "Nobody"' in result.output
+    assert writes == []
+
+
 def test_a_check_run_on_an_empty_controller_makes_nothing(story: Story, writes: list[str]) -> None:
     result = story.set_up(check=True).ok()
     assert result.changed > 0
@@ -101,18 +79,54 @@ def test_a_check_run_on_an_empty_controller_makes_nothing(story: Story, writes: 
     assert writes == []
 
 
-def test_the_first_run_makes_every_object(story: Story) -> None:
+def test_a_project_that_can_not_be_reached_ends_it_with_the_reason(story: Story) -> None:
+    result = story.set_up(ENVIRONMENT).failed()
+    assert 'the update of the project "Magic WAN" has ended failed' in result.output
+    assert "Could not resolve host" in result.output
+    assert story.awx.all("job_templates") == {}
+
+
+def test_a_project_without_the_samples_playbooks_is_named_as_such(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "site.yml").write_text("- hosts: all\n", encoding="utf-8")
+    story.awx.world.projects[URL] = tmp_path
+    result = story.set_up(ENVIRONMENT).failed()
+    assert 'the project "Magic WAN" lacks audit.yml, check.yml, confirm.yml' in result.output
+
+
+def test_with_the_cause_mended_the_next_run_makes_every_object(story: Story) -> None:
+    story.awx.world.projects[URL] = PROJECT
     story.set_up(ENVIRONMENT).ok()
     awx = story.awx
     templates = awx.all("job_templates")
     assert {name: (x["playbook"], x["job_type"]) for name, x in templates.items()} == TEMPLATES
-    assert {(x["job_slice_count"], x["allow_simultaneous"]) for x in templates.values()} == {(1, False)}
+    assert {x["job_slice_count"] for x in templates.values()} == {1}
     for name in TEMPLATES:
-        assert awx.associated("job_templates", name, "credentials") == ["Cloudflare Magic WAN", "PSK escrow"]
+        assert sorted(awx.associated("job_templates", name, "credentials")) == [CLOUDFLARE, ESCROW]
     source = awx.all("inventory_sources")["Tunnels of the account"]
     assert source["source_path"].endswith("ipsec_tunnels.yml")
     assert (PROJECT / source["source_path"]).is_file()
     assert awx.all("schedules")[WORKFLOW]["rrule"].endswith("RRULE:FREQ=DAILY;INTERVAL=30")
+
+
+def test_only_the_rollback_of_one_tunnel_may_run_beside_itself(story: Story) -> None:
+    simultaneous = {name for name, x in story.awx.all("job_templates").items() if x["allow_simultaneous"]}
+    assert simultaneous == {"Magic WAN - roll back a tunnel"}
+    assert not story.awx.all("workflow_job_templates")[WORKFLOW]["allow_simultaneous"]
+
+
+def test_a_template_whose_playbook_has_a_play_on_localhost_asks_for_no_limit(story: Story) -> None:
+    limited = {name for name, x in story.awx.all("job_templates").items() if x["ask_limit_on_launch"]}
+    on_localhost = {name for name, (file, _kind) in TEMPLATES.items() if "hosts: localhost" in _plays(file)}
+    assert limited == set(TEMPLATES) - on_localhost
+    assert on_localhost >= {"Magic WAN - audit", "Magic WAN - rotate without devices"}
+
+
+def _plays(file: str) -> str:
+    """The text of a playbook of the project, and of those of the collection that it imports."""
+    text = (PROJECT / file).read_text(encoding="utf-8")
+    names = [x.rpartition(".")[2] for x in text.split() if x.startswith("magicwan.cloudflare.")]
+    paths = [ROOT / "playbooks" / f"{name}.yml" for name in names]
+    return text + "".join(x.read_text(encoding="utf-8") for x in paths if x.is_file())
 
 
 def test_the_workflow_goes_from_check_by_approval_to_rotation_and_confirmation(story: Story) -> None:
@@ -132,16 +146,16 @@ def test_the_workflow_goes_from_check_by_approval_to_rotation_and_confirmation(s
 
 
 def test_the_hook_hears_of_approvals_and_failures(story: Story) -> None:
-    hook = ["Magic WAN rotation"]
+    hook = ["Magic WAN"]
     assert story.awx.associated("workflow_job_templates", WORKFLOW, "notification_templates_approvals") == hook
     assert story.awx.associated("job_templates", "Magic WAN - rotate", "notification_templates_error") == hook
 
 
 def test_secrets_are_in_secret_fields_only(story: Story) -> None:
     credentials = story.awx.all("credentials")
-    assert story.awx.secret_inputs == {
-        credentials["Cloudflare Magic WAN"]["id"]: {"api_token": TOKEN},
-        credentials["PSK escrow"]["id"]: {"secret_id": SECRET_ID},
+    assert story.awx.store.secrets == {
+        credentials[CLOUDFLARE]["id"]: {"api_token": TOKEN},
+        credentials[ESCROW]["id"]: {"secret_id": SECRET_ID},
     }
     shown = repr([story.awx.all(x) for x in ("credentials", "credential_types", "job_templates", "schedules")])
     assert not find_secrets(shown, [TOKEN, SECRET_ID])
@@ -159,19 +173,108 @@ def test_surveys_ask_for_limits_and_never_for_a_secret(story: Story) -> None:
         assert "password" not in {x["type"] for x in survey}
 
 
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - {"Magic WAN - roll back a tunnel"}))
+def test_every_template_but_that_for_one_tunnel_is_launched_without_an_answer(story: Story, name: str) -> None:
+    answer = story.launch(name)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["ignored_fields"] == {}
+
+
+def test_the_rollback_of_one_tunnel_is_refused_without_the_tunnel(story: Story) -> None:
+    answer = story.launch("Magic WAN - roll back a tunnel")
+    assert answer.status_code == 400
+    assert answer.json() == {"variables_needed_to_start": ["'magicwan_tunnel' value missing"]}
+
+
+def test_the_workflow_is_launched_without_an_answer_and_takes_a_limit(story: Story) -> None:
+    answer = story.launch(WORKFLOW, "workflow_job_templates", limit="203.0.113.7")
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["limit"] == "203.0.113.7"
+
+
 def test_the_limit_and_a_dry_run_are_asked_for_at_launch(story: Story) -> None:
     rotate = story.awx.all("job_templates")["Magic WAN - rotate"]
     assert rotate["ask_limit_on_launch"] and rotate["ask_job_type_on_launch"]
     assert story.awx.all("workflow_job_templates")[WORKFLOW]["ask_limit_on_launch"]
 
 
-def test_a_second_run_changes_nothing_and_leaves_the_token_alone(story: Story, writes: list[str]) -> None:
-    result = story.set_up({**ENVIRONMENT, "CLOUDFLARE_API_TOKEN": "another-token-than-the-first"}).ok()
-    assert result.changed == 0
+def test_a_second_run_without_an_environment_changes_nothing_and_says_what_is_left(
+    story: Story, writes: list[str]
+) -> None:
+    result = story.set_up().ok()
+    assert changed(result) == []
     assert writes == []
+    left = result.result("Say what is left to do")["msg"]
+    assert any("inventory/group_vars/magicwan.yml" in x for x in left)
+    assert not any("Enter" in x for x in left)
+
+
+def test_a_run_with_another_address_and_account_in_the_shell_loses_no_field_of_a_credential(
+    story: Story, writes: list[str]
+) -> None:
+    shell = {"VAULT_ADDR": "https://other.example.com", "CLOUDFLARE_ACCOUNT_ID": "f" * 32, "CLOUDFLARE_API_TOKEN": "x"}
+    result = story.set_up(shell).ok()
+    assert changed(result) == []
+    assert writes == []
+    assert story.credential(CLOUDFLARE) == {"account_id": ACCOUNT, "api_token": TOKEN}
+    expected = {"url": ENVIRONMENT["VAULT_ADDR"], "role_id": "the-role", "secret_id": SECRET_ID}
+    assert story.credential(ESCROW) == expected
+    assert "is for another account than CLOUDFLARE_ACCOUNT_ID" in result.output
+
+
+def test_what_somebody_deleted_is_made_again_and_what_somebody_emptied_is_named(story: Story) -> None:
+    template = story.awx.all("job_templates")["Magic WAN - confirm"]["id"]
+    story.call("DELETE", f"job_templates/{template}")
+    assert story.awx.all("workflow_job_template_nodes")["confirm"]["unified_job_template"] is None
+    escrow, cloudflare = (story.awx.all("credentials")[x]["id"] for x in (ESCROW, CLOUDFLARE))
+    story.call("PATCH", f"credentials/{escrow}", {"inputs": {"url": "https://entered.example.com"}})
+    story.call("PATCH", f"credentials/{cloudflare}", {"inputs": {"account_id": ACCOUNT}})
+    result = story.set_up().ok()
+    made = story.awx.all("job_templates")["Magic WAN - confirm"]["id"]
+    assert story.awx.all("workflow_job_template_nodes")["confirm"]["unified_job_template"] == made
+    assert "Make the credentials" not in changed(result)
+    assert result.result("Say what is left to do")["msg"][:2] == [
+        'Enter an API token with the permission Magic WAN Write in the credential "Magic WAN - Cloudflare".',
+        'Enter role ID and secret ID, or a token in the credential "Magic WAN - PSK escrow".',
+    ]
+
+
+def test_an_empty_field_is_filled_from_the_environment_unless_a_look_up_feeds_it(story: Story) -> None:
+    number = story.awx.all("credentials")[CLOUDFLARE]["id"]
+    fed = {"target_credential": number, "source_credential": number, "input_field_name": "api_token"}
+    story.call("POST", "credential_input_sources", fed)
+    result = story.set_up(ENVIRONMENT).ok()
+    assert changed(result) == ["Make the credentials"]
+    assert not any("Enter" in x for x in result.result("Say what is left to do")["msg"])
+    assert story.credential(CLOUDFLARE) == {"account_id": ACCOUNT}
+    assert story.credential(ESCROW) == {
+        "url": "https://entered.example.com",
+        "role_id": "the-role",
+        "secret_id": SECRET_ID,
+    }
+
+
+def test_a_second_organization_lives_beside_the_first(story: Story) -> None:
+    story.call("POST", "organizations", {"name": "Branch"})
+    refused = story.set_up(magicwan_awx_organization="Branch", magicwan_awx_prefix="Magic WAN").failed()
+    assert 'the execution environment "Magic WAN" belongs to another organization' in refused.output
+    before = {endpoint: story.awx.all(endpoint) for endpoint in ("job_templates", "credentials", "schedules")}
+    shell = {**ENVIRONMENT, "CLOUDFLARE_ACCOUNT_ID": "f" * 32}
+    story.set_up(shell, magicwan_awx_organization="Branch").ok()
+    after = {endpoint: story.awx.all(endpoint) for endpoint in before}
+    for endpoint, objects in before.items():
+        assert {name: after[endpoint][name] for name in objects} == objects
+        assert len(after[endpoint]) == 2 * len(objects)
+    assert story.credential("Magic WAN Branch - Cloudflare")["account_id"] == "f" * 32
+    assert story.credential(CLOUDFLARE)["account_id"] == ACCOUNT
 
 
 def test_a_check_run_says_what_a_real_run_would_change_and_writes_nothing(story: Story, writes: list[str]) -> None:
-    result = story.set_up(ENVIRONMENT, check=True, magicwan_awx_interval_days=7).ok()
-    assert [x["task"] for x in result.tasks if x["result"].get("changed")] == ["Make the schedule"]
+    kind = story.awx.all("credential_types")["Red Hat Ansible Automation Platform"]["id"]
+    for name in ("git", "registry"):
+        story.call("POST", "credentials", {"name": name, "organization": 1, "credential_type": kind, "inputs": {}})
+    writes.clear()
+    private = {"magicwan_awx_scm_credential": "git", "magicwan_awx_registry_credential": "registry"}
+    result = story.set_up(ENVIRONMENT, check=True, magicwan_awx_interval_days=7, **private).ok()
+    assert changed(result) == ["Make the execution environment", "Make the project", "Make the schedule"]
     assert writes == []

@@ -73,7 +73,7 @@ def test_without_an_escrow_the_results_hold_the_psks(stage: Stage) -> None:
     run = stage.rotate({"psk_rotation_escrow": {"backend": "none"}, "psk_rotation_force": True}).ok()
     results = stage.published()["results"]
     assert {i: x["psk"] for i, x in results.items()} == {i: x["psk"] for i, x in run.after.items()}
-    assert {x["status"] for x in results.values()} == {"delivered"}
+    assert {x["status"] for x in results.values()} == {"handed_over"}
     assert not stage.escrow_path.parent.exists()
 
 

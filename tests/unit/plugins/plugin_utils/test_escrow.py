@@ -196,6 +196,12 @@ def test_finishing_does_not_wait_for_a_sibling() -> None:
     assert take_with_sibling(store).psks == {"t0": "new"}
 
 
+@pytest.mark.parametrize(("state", "goes"), [(PREPARED, True), (IN_DOUBT, False), (APPLIED, False)])
+def test_what_was_left_prepared_gives_way_to_a_sibling_that_is_further_on(state: str, goes: bool) -> None:
+    store = MemoryStore({"t0": record_in(PREPARED), "t1": replace(record_in(state), lease=None)})
+    assert bool(take_with_sibling(store, LATER).psks) is goes
+
+
 @pytest.mark.parametrize(("lives", "excused"), [(True, True), (None, False), (False, False)])
 def test_waiting_for_a_sibling_needs_nobody_only_while_its_run_is_seen_to_live(
     lives: bool | None, excused: bool
@@ -510,14 +516,14 @@ def test_a_rollback_that_can_be_done_at_the_second_look_is_done() -> None:
 
 def test_a_foreign_change_is_written_down() -> None:
     store = MemoryStore({"t0": known()})
-    escrow(store).stick({"t0": at(0)})
+    escrow(store).stick({"t0": _psk.Trace(at(0))})
     assert (store["t0"].state, store["t0"].seen) == ("stuck", at(0))
 
 
 def test_what_a_record_explains_by_now_is_no_foreign_change() -> None:
     store = MemoryStore({"t0": known()})
     store.meanwhile = lambda: store.put("t0", known("newest", 0))
-    moves = escrow(store).stick({"t0": at(0)})
+    moves = escrow(store).stick({"t0": _psk.Trace(at(0))})
     assert (list(moves.refused), store["t0"].state) == (["t0"], IDLE)
 
 

@@ -89,6 +89,15 @@ def test_the_site_of_a_device_that_is_not_in_the_play_counts_too() -> None:
     assert joined(auto(APART, **hints)) == [["t0", "t1"]]
 
 
+def test_a_site_is_known_from_the_escrow_where_the_device_is_not_in_the_play() -> None:
+    groups = auto(APART, claimed={"t0": "r1"}, sites={"r1": "north"}, hosts={"t1": "r2"}, earlier={"t1": "north"})
+    assert joined(groups) == [["t0", "t1"]]
+
+
+def test_a_group_is_named_after_its_site_so_that_a_later_run_knows_it() -> None:
+    assert auto(APART, claimed={"t0": "r1"}, sites={"r1": "north"}).of["t0"] == "north"
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -60,6 +60,7 @@ def test_one_that_is_refused_holds_nobody_else_up(store: MemoryStore) -> None:
         return rename(tunnel_id, record)
 
     moves = mover(store).move(["t1", "t2"], move)
+    assert moves.refused["t1"].record == store["t1"]
     assert (list(moves.moved), {i: str(x) for i, x in moves.refused.items()}) == (["t2"], {"t1": "no"})
 
 

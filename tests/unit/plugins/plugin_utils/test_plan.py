@@ -14,15 +14,8 @@ import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _status, _transitions
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
-    Options,
-    Plan,
-    Planned,
-    build_waves,
-    going,
-    judge,
-    scope,
-)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan, judge, scope
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -33,6 +26,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Key,
     Record,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned, build_waves, going
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,13 +50,17 @@ NOT_SHOWN = Trace(None, shown=False)
 
 def options(**fields: Any) -> Options:
     """Options of a rotation from localhost at START, with a maximal age of 90 days."""
-    given = {"hosts": frozenset(["localhost"]), "max_age": LOOSE, "now": START * NANO}
+    given = {"hosts": frozenset(["localhost"]), "max_age": LOOSE, "now": START * NANO, "unknown_psk": "rotate"}
     return Options(**{**given, **fields})
 
 
 def entry(tunnel_id: str, group: str | None = None, status: str = "due", host: str = "localhost") -> Planned:
     """A planned tunnel."""
     return Planned(tunnel_id, tunnel_id.upper(), host, group or tunnel_id, trace(LONG_AGO), status, "why")
+
+
+# A PSK that waits for its confirmation, as a run leaves it whose device has it, or that had none.
+WAITING = _transitions.release(record_in(APPLIED), None, ME).record
 
 
 def ids(waves: Sequence[Sequence[Planned]]) -> list[list[str]]:
@@ -137,8 +135,8 @@ def test_the_canary_is_the_first_wave_alone() -> None:
         (None, trace(LONG_AGO), {}, "due"),
         (None, trace(None), {}, "due"),
         (Record(), trace(LONG_AGO), {}, "due"),
-        (None, trace(LONG_AGO), {"adopt": False}, "unchanged"),
-        (None, trace(LONG_AGO), {"adopt": False, "max_age": TIGHT}, "due"),
+        (None, trace(LONG_AGO), {"unknown_psk": ""}, "unchanged"),
+        (None, trace(LONG_AGO), {"unknown_psk": "", "max_age": TIGHT}, "due"),
         # It does, and the age counts.
         (known(), trace(LONG_AGO), {}, "unchanged"),
         (known(), trace(LONG_AGO), {"max_age": TIGHT}, "due"),
@@ -169,11 +167,12 @@ def test_the_canary_is_the_first_wave_alone() -> None:
         (record_in(ROLLING_BACK), trace(1), {}, "resume"),
         (record_in(APPLIED), trace(1), {"mode": "rollback"}, "resume"),
         # What waits for its confirmation.
-        (record_in(APPLIED), trace(1), {"confirmation": "manual"}, "waiting"),
-        (record_in(APPLIED), trace(80), {"confirmation": "manual"}, "stuck"),
-        (record_in(APPLIED), trace(1), {"confirmation": "manual", "mode": "rollback"}, "resume"),
-        (record_in(APPLIED), trace(1), {"mode": "confirm"}, "waiting"),
-        (rolled_back_at_cloudflare(2), trace(2), {"mode": "confirm"}, "waiting"),
+        (WAITING, trace(1), {"confirmation": "manual"}, "waiting"),
+        (WAITING, trace(80), {"confirmation": "manual"}, "stuck"),
+        (WAITING, trace(1), {"confirmation": "manual", "mode": "rollback"}, "resume"),
+        (WAITING, trace(1), {"mode": "confirm"}, "waiting"),
+        (record_in(APPLIED), trace(1), {"mode": "confirm"}, "resume"),
+        (_transitions.release(rolled_back_at_cloudflare(2), None, ME).record, trace(2), {"mode": "confirm"}, "waiting"),
         (record_in(ROLLING_BACK), trace(2), {"mode": "confirm"}, "resume"),
         (record_in(IN_DOUBT), trace(2), {"mode": "confirm"}, "resume"),
         # Modes that begin nothing.
@@ -209,11 +208,22 @@ def test_a_rollback_takes_the_rotation_that_is_named_and_what_is_unresolved(
     assert judge(record, trace(1), options(mode="rollback", rollback_id=rollback_id))[0] == status
 
 
-@pytest.mark.parametrize("mode", ["rotate", "reconcile", "confirm", "report"])
-def test_a_psk_that_may_have_been_replaced_by_an_earlier_request_of_ours_is_to_be_set_again(mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "status"),
+    [
+        ("rotate", "resume"),
+        ("reconcile", "resume"),
+        ("report", "resume"),
+        ("confirm", "skipped"),
+        ("rollback", "skipped"),
+    ],
+)
+def test_a_psk_that_may_have_been_replaced_by_an_earlier_request_of_ours_is_to_be_set_again(
+    mode: str, status: str
+) -> None:
     record = at_least(known("old", 0))
     assert judge(record, trace(0), options(mode=mode))[0] == "unchanged"
-    assert judge(record, trace(30), options(mode=mode))[0] == "resume"
+    assert judge(record, trace(30), options(mode=mode))[0] == status
     assert judge(record, trace(90), options(mode=mode))[0] == "stuck"
 
 
@@ -227,7 +237,7 @@ def test_with_force_such_a_psk_is_replaced() -> None:
 def test_a_waiting_psk_that_cloudflare_may_not_hold_any_more_is_not_confirmed(
     shown: Trace, changes: dict[str, str]
 ) -> None:
-    assert judge(at_least(record_in(APPLIED)), shown, options(**changes))[0] == "resume"
+    assert judge(at_least(WAITING), shown, options(**changes))[0] == "resume"
 
 
 def test_where_cloudflare_shows_no_time_the_escrows_counts() -> None:
@@ -236,8 +246,8 @@ def test_where_cloudflare_shows_no_time_the_escrows_counts() -> None:
 
 
 def test_where_neither_shows_a_time_a_psk_is_due_only_to_be_known() -> None:
-    assert judge(None, NOT_SHOWN, options(adopt=False))[0] == "unchanged"
-    assert judge(None, NOT_SHOWN, options(adopt=True))[0] == "due"
+    assert judge(None, NOT_SHOWN, options(unknown_psk=""))[0] == "unchanged"
+    assert judge(None, NOT_SHOWN, options(unknown_psk="rotate"))[0] == "due"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +276,9 @@ def plan(
 ) -> Plan:
     """The plan of an account, of localhost unless said otherwise."""
     claims = claims or {"localhost": ["all"]}
-    return _plan.plan(tunnels, records or {}, claims, options(**{"hosts": frozenset(claims), **fields}))
+    places = fields.pop("places", None)
+    wanted = options(**{"hosts": frozenset(claims), "chosen": frozenset(claims), **fields})
+    return _plan.plan(tunnels, records or {}, owners_of(tunnels, claims), wanted, places)
 
 
 def left(found: Plan) -> dict[str, str]:
@@ -275,7 +287,7 @@ def left(found: Plan) -> dict[str, str]:
 
 def test_a_planned_tunnel_has_its_host_its_group_and_why() -> None:
     found = plan([tunnel("t0", "oslo"), tunnel("t1", "lima", "192.0.2.1")], claims={"localhost": ["t1"]})
-    why = "the escrow does not know its PSK"
+    why = "the escrow does not know its PSK, so that the rotation can't be rolled back"
     assert found.waves == [[Planned("t1", "lima", "localhost", "192.0.2.1", trace(LONG_AGO), "due", why)]]
 
 
@@ -311,7 +323,7 @@ def test_a_tunnel_that_an_earlier_run_left_goes_whatever_its_sibling_is() -> Non
 
 
 def test_a_tunnel_waits_for_a_sibling_that_waits_for_its_confirmation() -> None:
-    records = {"t1": record_in(APPLIED), "t2": known()}
+    records = {"t1": WAITING, "t2": known()}
     tunnels = [tunnel("t1", "oslo", "e", 1), tunnel("t2", "lima", "e")]
     found = plan(tunnels, records, confirmation="manual", max_age=TIGHT)
     assert left(found) == {"t1": "waiting", "t2": "skipped"}
@@ -344,14 +356,99 @@ def test_a_foreign_change_is_listed_until_its_record_is_stuck() -> None:
 
 
 def test_failures_of_the_batches_before_count() -> None:
-    claims = {"a": ["t1"], "b": ["t2"], "c": []}
-    found = plan([tunnel("t1"), tunnel("t2")], claims=claims, hosts=frozenset(["b"]), failed={"a": 2, "b": 5, "c": 7})
-    assert found.failed_before == 2
+    assert plan(PAIR, failed_before=2).failed_before == 2
+
+
+# -- what the escrow does not know ------------------------------------------------------------------------------------
+
+
+def test_tunnels_whose_psk_the_escrow_does_not_know_are_refused_by_name_before_anything_is_written() -> None:
+    with pytest.raises(InputError, match=r"does not know the PSKs of 1 of 2 tunnels \(lima\), and nothing was written"):
+        plan(PAIR, {"t1": known()}, unknown_psk="refuse")
+
+
+def test_of_many_unknown_psks_the_first_are_named() -> None:
+    tunnels = [tunnel(f"t{n}", f"name{n}x") for n in range(12)]
+    with pytest.raises(InputError, match=r"name9x and 2 more\)"):
+        plan(tunnels, unknown_psk="refuse")
+
+
+def test_a_tunnel_without_a_psk_has_none_that_could_be_unknown() -> None:
+    assert ids(plan([tunnel("t1", minutes=None)], unknown_psk="refuse").waves) == [["t1"]]
+
+
+def test_where_cloudflare_shows_no_time_a_psk_is_taken_to_be_there() -> None:
+    with pytest.raises(InputError, match="does not know the PSKs of 1 of 1"):
+        plan([without_times("t1")], unknown_psk="refuse")
+
+
+def test_unknown_psks_are_skipped_where_the_user_says_so() -> None:
+    found = plan(PAIR, {"t1": known()}, unknown_psk="skip")
+    assert (left(found), ids(found.waves)) == ({"t2": "unknown"}, [])
+
+
+def test_unknown_psks_are_rotated_where_the_user_says_so() -> None:
+    assert ids(plan(PAIR, {"t1": known()}, unknown_psk="rotate").waves) == [["t2"]]
+
+
+@pytest.mark.parametrize("mode", ["reconcile", "confirm", "rollback", "report"])
+def test_only_a_rotation_needs_to_know(mode: str) -> None:
+    assert plan(PAIR, mode=mode, unknown_psk="refuse").waves == []
+
+
+def test_a_psk_that_was_prepared_or_discarded_is_known() -> None:
+    refused = _transitions.refused(record_in(PREPARED), "no", ME).record
+    records = {"t1": record_in(IN_DOUBT), "t2": replace(refused, current=None)}
+    assert plan(PAIR, records, unknown_psk="refuse").waves
+
+
+def test_an_unknown_psk_of_another_batch_is_refused_at_the_first_one() -> None:
+    claims = {"a": ["t1"], "b": ["t2"]}
+    with pytest.raises(InputError, match="lima"):
+        plan(PAIR, {"t1": known()}, claims, hosts=frozenset(["a"]), unknown_psk="refuse")
+    assert plan(PAIR, {"t1": known()}, claims, hosts=frozenset(["a"]), unknown_psk="refuse", places={}).waves == []
+
+
+# -- what a device was involved in ------------------------------------------------------------------------------------
+
+
+def test_what_had_a_device_is_not_finished_without_one() -> None:
+    found = plan([tunnel("t1")], {"t1": replace(record_in(IN_DOUBT), device=True)}, chosen=frozenset())
+    assert left(found) == {"t1": "skipped"}
+    assert "its last step had a device" in found.left[0].reason
+
+
+@pytest.mark.parametrize("fields", [{"devices": frozenset(["localhost"])}, {"chosen": frozenset(["localhost"])}])
+def test_it_is_finished_with_a_device_or_where_the_user_has_said_how(fields: dict[str, Any]) -> None:
+    found = plan([tunnel("t1")], {"t1": record_in(IN_DOUBT)}, **{"chosen": frozenset(), **fields})
+    assert ids(found.waves) == [["t1"]]
+
+
+def test_what_had_no_device_is_finished_without_one() -> None:
+    found = plan([tunnel("t1")], {"t1": replace(record_in(IN_DOUBT), device=False)}, chosen=frozenset())
+    assert ids(found.waves) == [["t1"]]
+
+
+def test_only_what_its_device_has_waits_for_a_confirmation() -> None:
+    for delivered, status in ((True, "waiting"), (False, "resume")):
+        record = replace(record_in(APPLIED), device=True)
+        assert record.pending is not None
+        record = replace(record, pending=replace(record.pending, delivered=delivered))
+        assert judge(record, trace(1), options(mode="confirm"))[0] == status
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["confirm", "report"])
 def test_a_mode_that_only_looks_plans_no_wave(mode: str) -> None:
     assert plan([tunnel("t1")], mode=mode).waves == []
+
+
+def test_what_waits_for_its_confirmation_is_confirmed_one_of_a_group_after_the_other() -> None:
+    tunnels = [tunnel("t1", "oslo", "e", 1), tunnel("t2", "lima", "e", 1), tunnel("t3", "rome")]
+    found = plan(tunnels, {"t1": WAITING, "t2": WAITING}, mode="confirm")
+    assert (ids(found.waves), left(found)) == ([["t1"], ["t2"]], {"t3": "unchanged"})
 
 
 def test_each_tunnel_of_the_batch_is_in_one_part_of_the_plan() -> None:
@@ -373,11 +470,19 @@ def test_where_nothing_goes_no_groups_are_told() -> None:
 
 
 def test_a_tunnel_that_is_named_as_the_word_for_all_is_told() -> None:
-    found = plan([tunnel("t1", "all"), tunnel("t2", "*")], {"t1": known(), "t2": known()}, {"localhost": ["t1"]})
+    claims = {"localhost": ["t1", "t2"]}
+    found = plan([tunnel("t1", "all"), tunnel("t2", "*")], {"t1": known(), "t2": known()}, claims)
     assert found.notices == [
         "'all' is the name of a tunnel, too: it is reached by its id only",
         "'*' is the name of a tunnel, too: it is reached by its id only",
     ]
+
+
+def test_tunnels_that_no_host_of_the_play_claims_are_told_by_the_first_batch() -> None:
+    records = {"t1": known(), "t2": known()}
+    told = ["no host of this play claims 1 of 2 tunnels: lima"]
+    assert plan(PAIR, records, {"localhost": ["t1"]}).notices == told
+    assert plan(PAIR, records, {"localhost": ["t1"]}, places={}).notices == []
 
 
 def test_tunnels_without_a_time_are_told_once() -> None:
@@ -389,14 +494,29 @@ def test_tunnels_without_a_time_are_told_once() -> None:
 
 
 def test_the_scope_of_a_batch_has_the_siblings_of_other_hosts_and_of_nobody() -> None:
-    tunnels = [tunnel("t1"), tunnel("t2"), tunnel("t3"), tunnel("t4")]
+    tunnels = [tunnel("t1"), tunnel("t2"), tunnel("t3"), tunnel("t4"), tunnel("t5")]
     owners = {"t1": "a", "t2": "b", "t3": "c"}
-    found = scope(tunnels, owners, options(hosts=frozenset(["a"]), group_by={"site": ["t1", "t3", "t4"]}))
-    assert found == ["t1", "t3", "t4"]
+    wanted = options(hosts=frozenset(["a"]), group_by={"site": ["t1", "t3", "t4"]})
+    assert scope(tunnels, owners, {}, wanted) == ["t1", "t3", "t4"]
+
+
+def test_the_first_batch_looks_at_all_that_the_play_claims() -> None:
+    tunnels = [tunnel("t1"), tunnel("t2"), tunnel("t3")]
+    wanted = options(hosts=frozenset(["a"]), group_by="none")
+    assert scope(tunnels, {"t1": "a", "t2": "b"}, None, wanted) == ["t1", "t2"]
 
 
 def test_automatic_groups_rest_on_what_the_escrow_knows_of_every_tunnel() -> None:
-    assert scope(PAIR, {"t1": "localhost"}, options()) == ["t1", "t2"]
+    assert scope(PAIR, {"t1": "localhost"}, None, options()) == ["t1", "t2"]
+
+
+def test_a_later_batch_knows_from_the_first_where_the_others_are() -> None:
+    tunnels = [tunnel("t1", "oslo"), tunnel("t2", "lima"), tunnel("t3", "rome")]
+    places = {"t1": ["r1", None], "t2": ["r1", None], "t3": ["r3", None]}
+    assert scope(tunnels, {"t1": "r1", "t3": "r3"}, places, options(hosts=frozenset(["r1"]))) == ["t1", "t2"]
+    claims = {"r1": ["t1"], "r3": ["t3"]}
+    found = plan(tunnels, {"t1": known()}, claims, hosts=frozenset(["r1"]), places=places)
+    assert found.groups.siblings("t1") == ["t2"]
 
 
 # -- a wave as it can go now ------------------------------------------------------------------------------------------

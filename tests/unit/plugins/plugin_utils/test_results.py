@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Record,
     Refused,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import counted, failures, in_check, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import failures, in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Outcome, Result, State
 
 from tests.unit.plugins.plugin_utils import accounts
@@ -54,9 +54,10 @@ def first(record: Record | None = None, entry: Planned = ENTRY, **fields: Any) -
 
 def state(**fields: Any) -> State:
     """The state of a rotation of the one tunnel."""
-    options = Options(hosts=frozenset(["rome"]), now=START * NANO, force=True, **fields)
-    plan = _plan.plan([tunnel()], {}, {"rome": [ID]}, options)
-    return _results.first_state("r1", options, plan, frozenset(["rome"]), [tunnel()], {})
+    rome = frozenset(["rome"])
+    options = Options(hosts=rome, devices=rome, now=START * NANO, force=True, unknown_psk="rotate", **fields)
+    plan = _plan.plan([tunnel()], {}, {ID: "rome"}, options)
+    return _results.first_state("r1", options, plan, [tunnel()], {})
 
 
 def after(*outcomes: Outcome) -> Result:
@@ -127,18 +128,9 @@ def test_an_own_fqdn_is_shown() -> None:
     assert first(custom_remote_identities={"fqdn_id": "rome.example"}).ike_ids["custom_fqdn"] == "rome.example"
 
 
-def test_what_waits_for_its_confirmation_is_in_flight_in_a_run_that_confirms() -> None:
-    record = replace(record_in(APPLIED), lease=None)
-    options = Options(hosts=frozenset(["rome"]), mode="confirm")
-    shown = [tunnel(psk_metadata={"last_generated_on": at(1)})]
-    plan = _plan.plan(shown, {ID: record}, {"rome": [ID]}, options)
-    found = _results.first_state("r2", options, plan, frozenset(), shown, {ID: record})
-    assert [(x.id, x.rotation_id) for x in found.in_flight] == [(ID, "rotation of me")]
-
-
 def test_the_health_gate_gets_the_whole_group_whoever_is_in_the_play() -> None:
     tunnels = [accounts.tunnel("t1", "berlin-a"), accounts.tunnel("t2", "berlin-b", health_check={"enabled": False})]
-    plan = _plan.plan(tunnels, {}, {"a": ["t1"]}, Options(hosts=frozenset(["a"])))
+    plan = _plan.plan(tunnels, {}, {"t1": "a"}, Options(hosts=frozenset(["a"]), unknown_psk="rotate"))
     (group,) = _results.members(plan, tunnels).values()
     assert [(x["name"], x["health_check"]) for x in group] == [("berlin-a", {}), ("berlin-b", {"enabled": False})]
 
@@ -206,6 +198,13 @@ def test_outcomes_are_made_of_what_became_of_the_records() -> None:
     assert refused == Outcome("t2", "two", "b", "skipped", reason="another run works on it", excused=True)
 
 
+def test_what_is_told_of_a_tunnel_that_another_run_has_rotated_is_its_psk_of_now() -> None:
+    rotated = Refused("another run has rotated it meanwhile", status="unchanged")
+    rotated.record = _transitions.confirm(record_in(APPLIED), "confirmed", ME).record
+    (told,) = _results.outcomes(Moves({}, {"t1": rotated}), {"t1": ("one", "a")})
+    assert (told.status, told.known, told.psk, told.applied_on, told.generation) == ("unchanged", True, "new", at(1), 2)
+
+
 # -- check runs -------------------------------------------------------------------------------------------------------
 
 
@@ -264,12 +263,17 @@ def test_the_exposure_of_the_slow_ones() -> None:
     assert (told["exposure_p50_seconds"], told["exposure_p95_seconds"]) == (51.0, 96.0)
 
 
-@pytest.mark.parametrize("status", sorted(_status.HARMLESS))
+@pytest.mark.parametrize("status", sorted(_status.harmless_in("rotate")))
 def test_what_needs_nobody_is_no_failure(status: str) -> None:
     assert failures([one(status)]) == ""
 
 
-@pytest.mark.parametrize("status", sorted(set(_status.TABLE) - _status.HARMLESS))
+def test_what_is_still_due_was_never_come_to_but_in_a_report() -> None:
+    assert failures([one("due")]) != ""
+    assert failures([one("due")], "report") == ""
+
+
+@pytest.mark.parametrize("status", sorted(set(_status.TABLE) - _status.harmless_in("rotate")))
 def test_what_needs_somebody_is_named_with_its_reason(status: str) -> None:
     line = failures([one(status, reason="so it is")])
     assert line == f"1 of 1 tunnels are not done: Rome 1 {status}: so it is"
@@ -289,21 +293,3 @@ def test_many_failures_stay_one_line() -> None:
     assert line.startswith("12 of 12")
     assert line.endswith("; and 2 more")
     assert "\n" not in line
-
-
-@pytest.mark.parametrize(
-    ("status", "mode", "number"),
-    [
-        ("refused", "rotate", 1),
-        ("delivered", "rotate", 0),
-        ("skipped", "rotate", 0),
-        ("rolled_back", "rotate", 1),
-        ("rolled_back", "rollback", 0),
-    ],
-)
-def test_what_an_earlier_batch_counts_for_the_limit_of_failures(status: str, mode: str, number: int) -> None:
-    assert counted(summary([one(status)], 1, "", mode), mode) == number
-
-
-def test_a_host_without_a_summary_of_ours_counts_nothing() -> None:
-    assert counted({}) == 0

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client, Connection
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import Gate, HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import shown
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result, State, load
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
@@ -26,24 +24,26 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_overlay
 
 from tests.harness.simulator import Simulator
 from tests.unit.plugins.plugin_utils.memory import MemoryStore
+from tests.unit.plugins.plugin_utils.stage import (
+    DEVICE,
+    LOST,
+    SET,
+    TUNNELS,
+    begin,
+    begin_again,
+    begin_with_device,
+    claim,
+    current,
+    done,
+    make,
+    set_by_somebody,
+    statuses,
+    truth,
+    wave,
+    with_devices,
+)
 
-TUNNELS = 8
-DEVICE = "paris"
-SET = {"route": "psk_set", "validate_only": False}
-LOST = {**SET, "status": 503, "when": "before", "count": 0}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator(tunnels=TUNNELS) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.clear_faults()
-    running.reset()
-    return running
+pytestmark = pytest.mark.fleet(tunnels=TUNNELS)
 
 
 @pytest.fixture
@@ -59,54 +59,6 @@ def said() -> list[str]:
 @pytest.fixture
 def rotation(simulator: Simulator, store: MemoryStore, said: list[str]) -> Rotation:
     return make(simulator, store, say=said.append)
-
-
-def make(simulator: Simulator, store: Store, **fields: Any) -> Rotation:
-    """A rotation of an account, by one run whose lease does not end."""
-    connection = Connection(simulator.account, simulator.token, base_url=simulator.base_url, retries=0)
-    given: dict[str, Any] = {"claim": claim, "say": str, **fields}
-    return Rotation(client=Client(connection), store=store, **given)
-
-
-def claim(rotation_id: str) -> Claim:
-    now = time.time()
-    return Claim(rotation_id, "this run", now, now + 900)
-
-
-def options(**fields: Any) -> Options:
-    given = {"hosts": frozenset(["localhost"]), "force": True, "now": time.time_ns()}
-    return Options(**{**given, **fields})
-
-
-def begin(rotation: Rotation, *, preflight: bool = True, **fields: Any) -> State:
-    """Begins on localhost, so that the first step does all of it."""
-    wanted = options(**fields)
-    rotation = replace(rotation, force=wanted.force)
-    return rotation.begin("r1", wanted, {"localhost": ["all"]}, devices=frozenset(), preflight=preflight)
-
-
-def begin_with_device(rotation: Rotation, **fields: Any) -> State:
-    """One device with two tunnels, so two waves."""
-    pair = [x["name"] for x in rotation.client.list_tunnels()][:2]
-    wanted = options(hosts=frozenset([DEVICE]), **fields)
-    return rotation.begin("r2", wanted, {DEVICE: pair}, devices=frozenset([DEVICE]), preflight=False)
-
-
-def statuses(state: State) -> list[str]:
-    return sorted(x.status for x in state.all_results())
-
-
-def truth(simulator: Simulator) -> dict[str, str]:
-    return {x["id"]: x["psk"] for x in simulator.state()["tunnels"]}
-
-
-def current(store: MemoryStore) -> dict[str, str]:
-    return {i: x.current.psk for i, x in store.records.items() if x.current}
-
-
-def done(state: State, **fields: Any) -> dict[str, Any]:
-    """What a device says that has its keys."""
-    return {DEVICE: {"wave": state.token, "done": True, "failed": {}, "finished": str(time.time()), **fields}}
 
 
 # -- without devices --------------------------------------------------------------------------------------------------
@@ -181,12 +133,32 @@ def test_manual_confirmation_leaves_the_tunnels_to_a_later_run(rotation: Rotatio
     state = begin(rotation, confirmation="manual", group_by="none")
     assert set(statuses(state)) == {"waiting"}
     assert set(store.states.values()) == {"applied"}
-    found = begin(rotation, mode="confirm", force=False)
-    assert len(found.in_flight) == TUNNELS
-    evidence = {"localhost": {"wave": found.token, "done": True, "failed": {}, "finished": str(time.time())}}
-    state = rotation.settle(found, evidence)
+    state = begin(rotation, mode="confirm", force=False)
     assert set(statuses(state)) == {"handed_over"}
     assert set(store.states.values()) == {"idle"}
+
+
+def test_a_run_that_confirms_has_the_devices_prove_what_waits(rotation: Rotation, store: MemoryStore) -> None:
+    state = wave(rotation, begin_with_device(rotation, confirmation="manual", max_failures="100%"), 0, DEVICE)
+    state = rotation.settle(state, done(state))
+    assert statuses(state) == ["due", "waiting"]
+    verifying = frozenset([DEVICE])
+    state = begin_with_device(rotation, mode="confirm", force=False, verifying=verifying)
+    state = wave(rotation, state, 0, DEVICE)
+    assert [x.host for x in state.in_flight] == [DEVICE]
+    assert "confirmed" in statuses(rotation.settle(state, done(state)))
+    assert "idle" in store.states.values()
+
+
+def test_what_its_device_can_not_prove_goes_on_waiting_and_the_run_fails(
+    rotation: Rotation, store: MemoryStore
+) -> None:
+    state = wave(rotation, begin_with_device(rotation, confirmation="manual", max_failures="100%"), 0, DEVICE)
+    state = rotation.settle(state, done(state))
+    state = wave(rotation, begin_with_device(rotation, mode="confirm", force=False), 0, DEVICE)
+    state = rotation.settle(state, {})
+    assert ("applied" in statuses(state), state.to_roll_back) == (True, [])
+    assert "applied" in store.states.values()
 
 
 # -- a run that has ended ---------------------------------------------------------------------------------------------
@@ -232,39 +204,39 @@ def test_a_lost_answer_leaves_the_tunnel_in_doubt_and_the_next_run_sends_the_sam
 
 
 def test_a_device_that_reports_back_has_its_psk_confirmed(rotation: Rotation, store: MemoryStore) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation, verifying=frozenset([DEVICE])), 0, DEVICE)
     assert [(x.host, x.rotation_id) for x in state.in_flight] == [(DEVICE, "r2")]
-    state = rotation.settle(state, done(state, verified=True))
+    state = rotation.settle(state, done(state))
     assert statuses(state) == ["confirmed", "due"]
     assert (state.in_flight, state.to_roll_back) == ((), [])
     assert set(store.states.values()) == {"idle"}
 
 
 def test_without_proof_a_device_that_reports_back_has_its_psk_delivered(rotation: Rotation) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     assert "delivered" in statuses(rotation.settle(state, done(state)))
 
 
 def test_a_state_that_was_carried_as_a_text_goes_on_as_it_was(rotation: Rotation, simulator: Simulator) -> None:
-    state = load(rotation.wave(load(begin_with_device(rotation).dump()), 0, [DEVICE]).dump())
+    state = load(wave(rotation, load(begin_with_device(rotation).dump()), 0, DEVICE).dump())
     state = load(rotation.settle(state, done(state)).dump())
-    state = rotation.wave(state, 1, [DEVICE])
+    state = wave(rotation, state, 1, DEVICE)
     state = rotation.settle(state, done(state))
     assert set(statuses(state)) == {"delivered"}
     assert {x.id: x.psk for x in state.all_results()}.items() <= truth(simulator).items()
 
 
 def test_a_wave_with_devices_is_told_when_they_have_reported(rotation: Rotation, said: list[str]) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
-    assert len(said) == 1
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    assert not [line for line in said if line.startswith("wave")]
     rotation.settle(state, done(state))
-    assert re.fullmatch(r"wave 1 of 2: 1 tunnel, 1 delivered, \d\.\d s", said[1])
+    assert re.fullmatch(r"wave 1 of 2: 1 tunnel, 1 delivered, \d\.\d s", said[-1])
 
 
 def test_the_escrow_keeps_device_group_wave_and_how_long_the_device_took(
     rotation: Rotation, store: MemoryStore
 ) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, done(state, finished=str(time.time() + 5)))
     (record,) = store.records.values()
     found = shown(record)
@@ -273,14 +245,35 @@ def test_the_escrow_keeps_device_group_wave_and_how_long_the_device_took(
 
 
 def test_a_device_that_was_not_reached_is_left_alone(rotation: Rotation, simulator: Simulator) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [])
+    state = wave(rotation, begin_with_device(rotation), 0)
     assert statuses(state) == ["due", "unreached"]
     assert simulator.writes() == 0
 
 
+def test_a_device_that_was_done_in_the_wave_before_need_not_be_asked(rotation: Rotation) -> None:
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    state = rotation.settle(state, done(state))
+    state = rotation.wave(state, 1, [DEVICE], [])
+    assert [x.host for x in state.in_flight] == [DEVICE]
+
+
+def test_a_device_that_has_left_the_play_is_not_reached_whatever_it_has_said(rotation: Rotation) -> None:
+    state = rotation.wave(begin_with_device(rotation), 0, [], [DEVICE])
+    assert statuses(state) == ["due", "unreached"]
+
+
+def test_a_reason_that_shows_a_psk_is_shown_without_it(rotation: Rotation, store: MemoryStore) -> None:
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    (psk,) = store.records[state.in_flight[0].id].keys()
+    state = rotation.settle(state, done(state, done=False, reason=f"bad key {psk}"))
+    (failed,) = state.to_roll_back
+    assert "bad key" in (failed.reason or "")
+    assert psk not in (failed.reason or "")
+
+
 def test_a_second_wave_waits_for_the_first_of_its_group(rotation: Rotation, simulator: Simulator) -> None:
-    state = rotation.wave(begin_with_device(rotation, max_failures="100%"), 0, [])
-    state = rotation.wave(state, 1, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation, max_failures="100%"), 0)
+    state = wave(rotation, state, 1, DEVICE)
     assert statuses(state) == ["skipped", "unreached"]
     assert simulator.writes() == 0
 
@@ -290,7 +283,7 @@ def test_a_failed_device_gets_its_previous_psk_back(
 ) -> None:
     begin(rotation)
     before = truth(simulator)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, {})
     assert [x.reason for x in state.to_roll_back] == [f"its device {DEVICE} did not report back"]
     state = rotation.roll_back(state)
@@ -304,7 +297,7 @@ def test_a_failed_device_gets_its_previous_psk_back(
 
 def test_rolling_back_is_told_beside_its_wave(rotation: Rotation, said: list[str]) -> None:
     begin(rotation)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     said.clear()
     state = rotation.roll_back(rotation.settle(state, done(state, done=False, reason="no")))
     rotation.settle(state, done(state))
@@ -321,7 +314,7 @@ def test_a_device_is_told_nothing_of_a_rollback_that_cloudflare_has_not_done(
     rotation: Rotation, simulator: Simulator, store: MemoryStore, fault: dict[str, Any]
 ) -> None:
     begin(rotation)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     tunnel_id = state.in_flight[0].id
     state = rotation.settle(state, {})
     simulator.arm(fault)
@@ -332,20 +325,20 @@ def test_a_device_is_told_nothing_of_a_rollback_that_cloudflare_has_not_done(
 
 def test_after_a_device_that_could_not_be_rolled_back_the_next_wave_goes_forward(rotation: Rotation) -> None:
     pairs = [x["name"] for x in rotation.client.list_tunnels()][:4]
-    claims = {DEVICE: pairs[:2], "rome": pairs[2:]}
+    claims: dict[str, Any] = {DEVICE: pairs[:2], "rome": pairs[2:]}
     mapping = {DEVICE: pairs[:2], "rome": pairs[2:]}
-    wanted = options(hosts=frozenset(claims), max_failures="100%", group_by=mapping)
-    state = rotation.begin("r1", wanted, claims, devices=frozenset(claims), preflight=False)
-    state = rotation.wave(state, 0, list(claims))
+    wanted = with_devices(*claims, max_failures="100%", group_by=mapping)
+    state = rotation.begin("r1", wanted, Memory(claims=claims), preflight=False)
+    state = wave(rotation, state, 0, *claims)
     state = rotation.roll_back(rotation.settle(state, done(state)))
     assert "no earlier PSK is known" in str(state.results["rome"])
-    state = rotation.wave(state, 1, list(claims))
+    state = wave(rotation, state, 1, *claims)
     assert [x.host for x in state.in_flight] == [DEVICE]
 
 
 def test_evidence_of_the_forward_way_does_not_count_for_the_way_back(rotation: Rotation) -> None:
     begin(rotation)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     old = done(state, done=False)
     state = rotation.roll_back(rotation.settle(state, old))
     state = rotation.settle(state, {DEVICE: {**old[DEVICE], "done": True}})
@@ -359,33 +352,26 @@ def test_a_psk_that_somebody_sets_while_devices_are_busy_is_not_overwritten(
     state = begin_with_device(rotation, max_age=0, force=False)
     tunnel = state.waves[0][0]
     set_by_somebody(simulator, tunnel.id)
-    state = rotation.wave(state, 0, [DEVICE])
+    state = wave(rotation, state, 0, DEVICE)
     assert store[tunnel.id].state == "stuck"
     assert "stuck" in statuses(state)
     assert truth(simulator)[tunnel.id].startswith("somebody")
-
-
-def set_by_somebody(simulator: Simulator, tunnel_id: str, minutes: float = 2) -> None:
-    """Sets another PSK, so long after now."""
-    later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + minutes * 60))
-    psk = "somebody-else-has-set-this-key-in-the-dashboard"
-    simulator.patch_tunnel(tunnel_id, psk=psk, last_generated_on=later)
 
 
 # -- rollbacks of earlier rotations -----------------------------------------------------------------------------------
 
 
 def roll_back_all(rotation: Rotation, **fields: Any) -> State:
-    return begin(rotation, force=False, mode="rollback", **fields)
+    return begin(rotation, force=False, mode="rollback", chosen=frozenset(["localhost"]), **fields)
 
 
 def test_a_confirmed_rotation_is_rolled_back_whole(rotation: Rotation, simulator: Simulator) -> None:
     begin(rotation)
     before = truth(simulator)
-    second = rotation.begin("r2", options(), {"localhost": ["all"]}, devices=frozenset(), preflight=False)
+    second = begin_again(rotation, "r2")
     assert truth(simulator) != before
     state = roll_back_all(rotation, rollback_id=second.rotation_id)
-    assert (set(statuses(state)), truth(simulator)) == ({"handed_over"}, before)
+    assert (set(statuses(state)), truth(simulator)) == ({"rolled_back"}, before)
 
 
 def test_what_a_killed_run_has_left_is_rolled_back_in_all_its_groups(
@@ -394,9 +380,9 @@ def test_what_a_killed_run_has_left_is_rolled_back_in_all_its_groups(
     begin(rotation)
     before = truth(simulator)
     for tunnel in rotation.client.list_tunnels():
-        killed = options(hosts=frozenset([DEVICE]), group_by="none")
-        state = rotation.begin("r3", killed, {DEVICE: [tunnel["id"]]}, devices=frozenset([DEVICE]), preflight=False)
-        rotation.wave(state, 0, [DEVICE])
+        killed = with_devices(DEVICE, group_by="none")
+        state = rotation.begin("r3", killed, Memory(claims={DEVICE: [tunnel["id"]]}), preflight=False)
+        wave(rotation, state, 0, DEVICE)
     assert set(store.states.values()) == {"applied"}
     state = roll_back_all(rotation)
     assert (set(statuses(state)), truth(simulator)) == ({"rolled_back"}, before)
@@ -407,13 +393,13 @@ def test_a_rotation_that_another_run_has_done_since_the_plan_is_not_rolled_back(
     rotation: Rotation, simulator: Simulator, store: MemoryStore
 ) -> None:
     begin(rotation)
-    second = rotation.begin("r2", options(), {"localhost": ["all"]}, devices=frozenset(), preflight=False)
-    wanted = options(hosts=frozenset([DEVICE]), mode="rollback", rollback_id=second.rotation_id, force=False)
+    second = begin_again(rotation, "r2")
+    wanted = with_devices(DEVICE, mode="rollback", rollback_id=second.rotation_id, force=False)
     first = second.all_results()[0]
-    state = rotation.begin("r3", wanted, {DEVICE: [first.id]}, devices=frozenset([DEVICE]), preflight=False)
-    rotation.begin("r4", options(), {"localhost": ["all"]}, devices=frozenset(), preflight=False)
+    state = rotation.begin("r3", wanted, Memory(claims={DEVICE: [first.id]}), preflight=False)
+    begin_again(rotation, "r4")
     newest = truth(simulator)
-    state = rotation.wave(state, 0, [DEVICE])
+    state = wave(rotation, state, 0, DEVICE)
     assert (statuses(state), truth(simulator)) == (["skipped"], newest)
     assert "another run has gone on with it" in (state.all_results()[0].reason or "")
 
@@ -459,7 +445,7 @@ def test_a_check_run_with_devices_goes_through_all_steps_and_writes_nothing(
     for index in range(2):
         overlay = OverlayStore(store, load(state.dump()).overlay)
         rotation = make(simulator, overlay, validate_only=True)
-        state = rotation.wave(state, index, [DEVICE])
+        state = wave(rotation, state, index, DEVICE)
         assert [x.host for x in state.in_flight] == [DEVICE]
         state = rotation.settle(state, done(state))
     assert [in_check(x).status for x in state.all_results()] == ["planned", "planned"]
@@ -468,21 +454,21 @@ def test_a_check_run_with_devices_goes_through_all_steps_and_writes_nothing(
 
 def test_a_device_that_fails_in_a_check_run_is_not_rolled_back(simulator: Simulator, store: MemoryStore) -> None:
     rotation = make(simulator, OverlayStore(store), validate_only=True)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, {})
     assert (statuses(state), state.to_roll_back) == (["due", "failed"], [])
 
 
 def test_without_an_escrow_the_way_is_the_same(simulator: Simulator) -> None:
-    state = begin(make(simulator, OverlayStore(None)), adopt=False)
+    state = begin(make(simulator, OverlayStore(None)), unknown_psk="")
     assert set(statuses(state)) == {"handed_over"}
     assert {x.id: x.psk for x in state.all_results()} == truth(simulator)
 
 
 def test_without_an_escrow_failures_are_no_successes(simulator: Simulator) -> None:
     overlay = OverlayStore(None)
-    state = begin_with_device(make(simulator, overlay), adopt=False)
-    state = make(simulator, overlay).wave(state, 0, [DEVICE])
+    state = begin_with_device(make(simulator, overlay), unknown_psk="")
+    state = wave(make(simulator, overlay), state, 0, DEVICE)
     rotation = make(simulator, OverlayStore(None, state.overlay))
     state = rotation.roll_back(rotation.settle(state, {}))
     assert statuses(state) == ["applied", "due"]
@@ -509,7 +495,7 @@ def test_a_tunnel_is_left_alone_while_what_backs_it_up_is_down(
 ) -> None:
     set_health(simulator, "down", 1)
     rotation = gated(simulator, store, said)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     first = state.all_results()[0]
     assert first.status == "unhealthy"
     assert "nothing backs it up now" in (first.reason or "")
@@ -522,7 +508,7 @@ def test_a_tunnel_that_does_not_get_healthy_in_time_has_failed(
     set_health(simulator, "healthy", 1)
     set_health(simulator, "down", 0)
     rotation = gated(simulator, store, said)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, done(state))
     (failed,) = state.to_roll_back
     assert "after 0.1 s" in (failed.reason or "")
@@ -533,8 +519,8 @@ def test_a_tunnel_that_does_not_get_healthy_in_time_has_failed(
 def test_a_tunnel_that_is_healthy_passes(simulator: Simulator, store: MemoryStore, said: list[str]) -> None:
     set_health(simulator, "degraded", 0, 1)
     rotation = gated(simulator, store, said)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
-    state = rotation.settle(state, done(state, verified=True))
+    state = wave(rotation, begin_with_device(rotation, verifying=frozenset([DEVICE])), 0, DEVICE)
+    state = rotation.settle(state, done(state))
     assert state.all_results()[0].status == "confirmed"
 
 
@@ -544,7 +530,7 @@ def test_a_check_run_does_not_wait_for_health_and_says_so(
     set_health(simulator, "healthy", 1)
     set_health(simulator, "down", 0)
     rotation = gated(simulator, OverlayStore(store), said, validate_only=True)
-    state = rotation.wave(begin_with_device(rotation), 0, [DEVICE])
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, done(state))
     assert in_check(state.all_results()[0]).status == "planned"
     assert "health of the wave: not checked in a check run" in said

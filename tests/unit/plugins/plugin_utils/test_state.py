@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Planned
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
     Flying,
     Outcome,
@@ -21,6 +20,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
     load,
     new_token,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,10 +55,16 @@ results = st.builds(
 states = st.builds(
     State,
     rotation_id=texts,
+    owner=texts,
     mode=texts,
     operation=texts,
     confirmation=texts,
     devices=st.frozensets(texts, max_size=3),
+    verifying=st.frozensets(texts, max_size=3),
+    proven=st.frozensets(texts, max_size=3),
+    hooks=st.dictionaries(texts, st.lists(texts, max_size=2), max_size=2),
+    reach=st.dictionaries(texts, texts, max_size=2),
+    first_wave=st.integers(0, 9),
     waves=st.lists(st.lists(planned, max_size=2), max_size=2),
     siblings=st.dictionaries(texts, st.lists(texts, max_size=2), max_size=2),
     limit=st.integers(0, 9),

@@ -16,8 +16,11 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import M
 ROOT = Path(__file__).resolve().parents[4]
 README = ROOT / "roles" / "psk_rotation" / "README.md"
 SOURCES = sorted((ROOT / "plugins").glob("*/*.py"))
-# Statuses of the module ipsec_psk, states of records and kinds of plans have some of the same words.
-OTHER_WORDS = {"_status.py", "_psk.py", "_record.py", "_ipsec_psk.py", "_module.py", "ipsec_psk.py", "_psk_batch.py"}
+# Statuses of the module ipsec_psk, states of records and what devices have shown have some of the same words.
+OTHER_WORDS = {
+    *("_status.py", "_psk.py", "_record.py", "_ipsec_psk.py", "_module.py", "ipsec_psk.py", "_psk_batch.py"),
+    "_device_proof.py",
+}
 NOT_DONE = [
     *("skipped", "refused", "in_doubt", "failed", "stuck", "rolling_back", "rollback_failed", "rolled_back"),
     *("unreached", "unhealthy", "stopped", "prepared", "applied", "resume"),
@@ -88,9 +91,9 @@ def test_what_is_not_done_is_not_harmless(status: str) -> None:
     assert status not in _status.harmless_in("rotate")
 
 
-def test_a_rolled_back_tunnel_is_harmless_in_a_rollback_only() -> None:
+def test_a_rolled_back_tunnel_is_harmless_in_a_rollback_and_its_confirmation_only() -> None:
     harmless = [mode for mode in MODES if _status.ROLLED_BACK in _status.harmless_in(mode)]
-    assert harmless == ["rollback"]
+    assert harmless == ["confirm", "rollback"]
 
 
 @pytest.mark.parametrize("path", [x for x in SOURCES if x.name not in OTHER_WORDS], ids=lambda path: path.name)
