@@ -63,8 +63,8 @@ contract: setup ## Check all that goes over the wire against an OpenAPI descript
 snippets: setup ## Run every command and playbook of README and guides
 	@$(PYTEST) tests/docs
 
-test: setup cores lint ## Run lint, unit, integration, contract and snippets
-	@$(PYTEST) tests/unit tests/integration tests/contract tests/docs
+test: setup cores lint ## Run lint, unit, model (a few scenarios), integration, contract and snippets
+	@$(PYTEST) tests/unit tests/model tests/integration tests/contract tests/docs
 
 compat: setup ## Run unit and integration tests on the oldest ansible-core and on the next one
 	@tools/compat-venv $(COMPAT_CORES)
@@ -88,12 +88,12 @@ docs: setup ## Build the docsite in build/docs, without a warning
 	@tools/tool-venv docs
 	@.venv/bin/python tools/docs
 
-faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
-	@.venv/bin/python -m tests.faults --kills $(KILLS)
-
-model: setup ## Play the rotation against an adversary in simulated time, and find planted faults
+model: setup ## Play the rotation against an adversary in simulated time, and see that it finds planted faults
 	@.venv/bin/python -m tests.model --scenarios $(SCENARIOS)
 	@.venv/bin/python -m tests.model --planted
+
+faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
+	@.venv/bin/python -m tests.faults --kills $(KILLS)
 
 leaks: setup ## Search all that rotations leave for PSKs and the token, on five versions of ansible-core
 	@tools/core-venv 2.18 2.19 2.20 2.22

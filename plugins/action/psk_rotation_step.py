@@ -53,7 +53,13 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import P
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember, write_plan
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import (
+    Memory,
+    recall,
+    remember,
+    reported,
+    write_plan,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
@@ -97,7 +103,11 @@ class ActionModule(ControllerAction):
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
         if arguments["operation"] == "report":
-            return _reported([json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"]))
+            found = _reported(
+                [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
+            )
+            reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
+            return found
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
         check_lease(arguments["lease"])
@@ -126,9 +136,15 @@ class ActionModule(ControllerAction):
         results = after.results
         if self._task.check_mode:
             results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        summaries = {
+            host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
+        }
+        before = {host: {"failures": due} for host, due in memory.due.items() if host not in results}
         memory.keep(results)
+        memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
+        memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
         remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
-        return _shown(after, results)
+        return _shown(after, results, {**summaries, **before})
 
     def _memory(self) -> Memory:
         return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
@@ -214,12 +230,13 @@ class ActionModule(ControllerAction):
 
 def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
     """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
-    failures = [x["failures"] for x in summaries if x["failures"]]
+    failures = [str(x["failures"]) for x in summaries if x["failures"]]
     message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
     facts = {"psk_rotation_summary": summaries[0]}
     return {
         "changed": False,
         "failed": bool(failures),
+        "failures": failures,
         "msg": message,
         "ansible_facts": facts,
         "_ansible_no_log": False,
@@ -239,7 +256,9 @@ def _state_of(arguments: Arguments, owner: str) -> State | None:
     return state
 
 
-def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
+def _shown(
+    state: State, results: Mapping[str, Sequence[Published]], summaries: Mapping[str, Mapping[str, t.Any]]
+) -> Result:
     """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
     flying = {x.id for x in state.in_flight}
     told = {host: [x.to_dict() for x in own] for host, own in results.items()}
@@ -256,10 +275,7 @@ def _shown(state: State, results: Mapping[str, Sequence[Published]]) -> Result:
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: _chain(files) for host, files in state.hooks.items()},
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
-        "summaries": {
-            host: json.dumps(summary(own, len(state.waves), state.rotation_id, state.mode))
-            for host, own in results.items()
-        },
+        "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
         "token": state.token,
         "run_token": state.run_token,

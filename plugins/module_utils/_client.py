@@ -208,14 +208,23 @@ class Client:
         return _tunnel_of(result, "ipsec_tunnel", doing)
 
     def update_tunnel(self, tunnel_id: str, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
-        """Replaces the writable part of a tunnel. With ``validate_only``: checks, returns {}."""
+        """Replaces the writable part of a tunnel. With ``validate_only``: checks, returns {}.
+
+        An answer that only says that the tunnel was modified is followed by one read.
+        """
         self._secrets.update(psks_in([body]))
         doing = f"{'validating' if validate_only else 'updating'} tunnel {body.get('name') or tunnel_id!r}"
         envelope, dummy = self._call("PUT", self._one(tunnel_id), body=body, validate_only=validate_only, doing=doing)
         if validate_only:
             return {}
-        _must_be_done(envelope.result, "modified", doing)
-        return _tunnel_of(envelope.result, "modified_ipsec_tunnel", doing)
+        result = envelope.result
+        _must_be_done(result, "modified", doing)
+        if isinstance(result, Mapping) and result.get("modified") is True and "modified_ipsec_tunnel" not in result:
+            try:
+                return self.get_tunnel(tunnel_id)
+            except CloudflareError as exc:
+                raise AnswerError(f"{doing}: carried out, but then {exc.message}", outcome_unknown=True) from None
+        return _tunnel_of(result, "modified_ipsec_tunnel", doing)
 
     def delete_tunnel(self, tunnel_id: str, *, validate_only: bool = False) -> None:
         """Deletes a tunnel; one that is gone already counts as deleted."""

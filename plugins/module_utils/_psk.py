@@ -91,12 +91,12 @@ def generated_on(tunnel: Mapping[str, t.Any]) -> str | None:
     return (tunnel.get("psk_metadata") or {}).get("last_generated_on") or None
 
 
-def same_time(one: str | None, other: str | None) -> bool:
-    """Whether two times of the API are one moment, however they are written, within TIME_PRECISION."""
+def same_time(one: str | None, other: str | None, tolerance: int = TIME_PRECISION) -> bool:
+    """Whether two times of the API are one moment, however they are written, within some nanoseconds."""
     if one == other:
         return True
     first, second = parse_time(one), parse_time(other)
-    return first is not None and second is not None and abs(first - second) <= TIME_PRECISION
+    return first is not None and second is not None and abs(first - second) <= tolerance
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ def skew_of(pairs: Iterable[tuple[Known | None, Trace]]) -> int:
         ours, theirs = parse_time(known.on if known else None), parse_time(trace.on)
         if ours is not None and theirs is not None and abs(theirs - ours) <= TIME_TOLERANCE:
             found.append(theirs - ours)
-    return sorted(found)[len(found) // 2] if found else 0
+    middle = sorted(found)[(len(found) - 1) // 2 : len(found) // 2 + 1]
+    return min(middle, key=abs, default=0)
 
 
 def later_time(one: str | None, other: str | None) -> str | None:
@@ -181,7 +182,7 @@ def due(
     ``max_age`` in seconds, ``now`` in nanoseconds since 1970. The first of the three rules that is given decides.
     """
     if applied_on:
-        if same_time(reported, applied_on):
+        if same_time(reported, applied_on, TIME_TOLERANCE):
             return False, f"the PSK applied on {applied_on} is in place"
         return True, f"the tunnel reports a PSK of {reported or 'no time'}, not of {applied_on}"
     if reported is None:

@@ -217,7 +217,10 @@ def after_update(plan: Plan, answer: Raw) -> _tunnel.Tunnel:
 
 
 def _create(client: Client, plan: Plan, validate_only: bool) -> Raw:
-    """Creates a tunnel once. A lost answer is settled by looking for the name, which is unique and was free before."""
+    """Creates a tunnel once. A lost answer is settled by looking for the name, which is unique and was free before.
+
+    That the tunnel is there does not prove that it has our PSK, so that is sent again.
+    """
     body = plan.body or {}
     try:
         return client.create_tunnel(body, validate_only=validate_only)
@@ -227,20 +230,30 @@ def _create(client: Client, plan: Plan, validate_only: bool) -> Raw:
         made = _looked_for(lambda: _tunnel.find(client.list_tunnels(), name=body["name"]))
         if made is None or not _is_as_sent(plan, made):
             raise
-        return made
+        return _sent_again(client, made["id"], body, exc) if plan.sends_psk else made
 
 
 def _update(client: Client, plan: Plan, body: Raw, validate_only: bool) -> Raw:
-    """Updates a tunnel. An answer that was lost, or does not hold the tunnel, is settled by reading it."""
+    """Updates a tunnel. A lost answer is settled by reading it; a PSK, which can't be read, is sent again."""
     try:
         return client.update_tunnel(plan.tunnel_id or "", body, validate_only=validate_only)
     except CloudflareError as exc:
         if not exc.outcome_unknown:
             raise
+        if plan.sends_psk:
+            return _sent_again(client, plan.tunnel_id or "", body, exc)
         found = _looked_for(lambda: client.get_tunnel(plan.tunnel_id or ""))
         if found is None or not _is_as_sent(plan, found):
             raise
         return found
+
+
+def _sent_again(client: Client, tunnel_id: str, body: Raw, lost: CloudflareError) -> Raw:
+    """The same update once more; when its answer is lost, too, or is a refusal, the first one's outcome stays open."""
+    try:
+        return client.update_tunnel(tunnel_id, body)
+    except CloudflareError:
+        raise lost from None
 
 
 def _delete(client: Client, plan: Plan, validate_only: bool) -> None:
@@ -267,14 +280,8 @@ def _looked_for(read: t.Callable[[], Raw | None]) -> Raw | None:
 
 
 def _is_as_sent(plan: Plan, found: Raw) -> bool:
-    """Whether a tunnel that was read is what a write should have made of it. A PSK shows by the time it was set."""
-    before, after, shown = plan.before or {}, plan.after or {}, _tunnel.view(found)
-    made = shown["psk_metadata"]["last_generated_on"]
-    was = (before.get("psk_metadata") or {}).get("last_generated_on")
-    if plan.sends_psk and (made is None or _psk.same_time(made, was)):
-        return False
-    if plan.action == "update" and not plan.sends_psk and not _tunnel_plan.changes(plan):
-        return False
+    """Whether a tunnel that was read is, but for the PSK, what a write should have made of it."""
+    after, shown = plan.after or {}, _tunnel.view(found)
     return all(_alike(key, shown[key], after[key]) for key in _tunnel.WRITABLE)
 
 

@@ -15,7 +15,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace, parse_time, same_time
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
+    TIME_TOLERANCE,
+    Trace,
+    parse_time,
+    same_time,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adopt import Given, labelled, without_content
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import discard, keep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
@@ -52,7 +57,7 @@ class Candidate:
         ours, theirs = parse_time(self.set_on), parse_time(self.trace.on)
         if ours is None or theirs is None:
             return False
-        return ours < theirs and not same_time(self.set_on, self.trace.on)
+        return ours < theirs and not same_time(self.set_on, self.trace.on, TIME_TOLERANCE)
 
 
 def adopt(record: Record | None, candidate: Candidate, claim: Claim, *, overwrite: bool = False) -> Moved:

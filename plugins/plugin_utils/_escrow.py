@@ -15,6 +15,7 @@ import time
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import StoppedError
@@ -55,6 +56,7 @@ class Escrow(Mover):
     """The operations of one run over one store."""
 
     _looked = (0.0, 0.0)
+    _siblings: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     # -- a rotation -------------------------------------------------------------------------------------------------
 
@@ -69,8 +71,8 @@ class Escrow(Mover):
         """Takes the tunnels and makes their next PSKs durable, read back, before anybody may send them.
 
         ``judge`` raises Refused if, on the record as it is now, the tunnel is no longer to be taken. A tunnel that
-        begins is given up again if one of its ``siblings`` is seen in flight afterwards; so is one that a run has left
-        prepared while a sibling is further on, since its PSK can't have been sent.
+        begins is given up again if one of its ``siblings`` is seen in flight afterwards; one that an earlier run has
+        left prepared is left again.
         """
         claim = self.claim()
         new_psks = {i: generate_psk() for i in targets}
@@ -112,13 +114,17 @@ class Escrow(Mover):
     def guard(self, psks: Mapping[str, str]) -> None:
         """To be called right before PSKs are sent: raises StoppedError unless the run still holds all the tunnels.
 
-        A lease that would not outlast the request is renewed.
+        Nor may what backs them up be in flight meanwhile. A lease that would not outlast the request is renewed.
         """
         try:
             claim = self.claim()
             if not self._is_fresh():
-                self.read(list(psks))
+                self.read([*psks, *self._others()])
                 self._looked = _now()
+                blocked = self._in_the_way(claim)
+                if blocked:
+                    why = ", ".join(f"{x.name!r} is {x.state}" for x in blocked.values())
+                    raise StoppedError(f"what backs up {self.named(blocked)} is in flight ({why}); nothing was sent")
             lost, short = [], {}
             for tunnel_id, psk in psks.items():
                 stored = self._known.get(tunnel_id)
@@ -188,15 +194,15 @@ class Escrow(Mover):
             reasons, lambda i, record: _transitions.release(_of_rotation(record, rotations.get(i)), reasons[i], claim)
         )
 
-    def stick(self, seen: Mapping[str, str | None]) -> Moves:
-        """Marks tunnels whose PSK somebody else has changed, at the times ``seen``."""
+    def stick(self, seen: Mapping[str, _psk.Trace]) -> Moves:
+        """Marks tunnels whose PSK somebody else has changed, as Cloudflare has ``seen`` it."""
         claim = self.claim()
 
         def move(tunnel_id: str, record: Record | None) -> Moved:
             record = present(record)
-            if _psk.compare(record.expected(), _psk.Trace(seen[tunnel_id])) != _psk.NEWER:
+            if _psk.compare(record.expected(), seen[tunnel_id]) != _psk.NEWER:
                 raise Refused("another run has rotated it meanwhile")
-            return _transitions.stick(record, seen[tunnel_id], claim)
+            return _transitions.stick(record, seen[tunnel_id].on, claim)
 
         return self.move(seen, move)
 
@@ -210,32 +216,48 @@ class Escrow(Mover):
             if i not in without and x.status in (_status.PREPARED, _status.APPLIED, _status.ROLLING_BACK)
         }
         sending = [i for i, x in going.items() if x.record.psk_to_send() is not None]
-        beginning = [i for i in sending if going[i].record.state == PREPARED]
-        others = {j for i in beginning for j in siblings.get(i, ()) if j not in going}
+        self._siblings = {i: tuple(siblings.get(i, ())) for i in sending if going[i].record.state == PREPARED}
         if sending:
-            self._read_back(sending, others)
+            self._read_back(sending, self._others())
         refused = dict(moves.refused)
         claim = self.claim()
-        in_flight = {j: record for j in others if (record := self.record_of(j)) is not None and record.unresolved}
-        blocked = {
-            i: j
-            for i in beginning
-            for j in siblings.get(i, ())
-            # Of two that are prepared, one that begins gives way; both would only wait for each other.
-            if j in in_flight and (going[i].record.begins or in_flight[j].state != PREPARED)
-        }
+        blocked = self._in_the_way(claim)
         if blocked:
-            reasons = {
-                i: f"{in_flight[j].name!r}, which backs it up, is {in_flight[j].state}" for i, j in blocked.items()
-            }
-            withdrawn = self.move(blocked, lambda i, record: _transitions.withdraw(present(record), reasons[i], claim))
-            refused.update(withdrawn.refused)
-            for i, x in withdrawn.moved.items():
-                refused[i] = _waits_for(in_flight[blocked[i]], reasons[i], claim)
+            begun = {i for i in blocked if not going[i].record.begins}
+            reasons = {i: f"{x.name!r}, which backs it up, is {x.state}" for i, x in blocked.items()}
+
+            def give_way(tunnel_id: str, record: Record | None) -> Moved:
+                leave = _transitions.release if tunnel_id in begun else _transitions.withdraw
+                return leave(present(record), reasons[tunnel_id], claim)
+
+            left = self.move(blocked, give_way)
+            refused.update(left.refused)
+            for i, x in left.moved.items():
+                refused[i] = _waits_for(blocked[i], reasons[i], claim, left=i in begun)
                 refused[i].record = x.record
         psks = {i: x.record.psk_to_send() for i, x in going.items() if i not in blocked}
         moved = {i: x for i, x in moves.moved.items() if i not in blocked}
         return Taken(psks, Moves(moved, refused, moves.changed))
+
+    def _others(self) -> set[str]:
+        """The tunnels that back up what is to be sent for the first time, or may be."""
+        return {j for others in self._siblings.values() for j in others if j not in self._siblings}
+
+    def _in_the_way(self, claim: Claim) -> dict[str, Record]:
+        """Which PSKs must not be sent now, with the record of a tunnel of the group that is in flight.
+
+        One that begins gives way to all that is unresolved; one that an earlier run has left prepared, to what is
+        further on or another run holds: two that nobody holds would wait for each other for ever.
+        """
+        found: dict[str, Record] = {}
+        for tunnel_id, others in self._siblings.items():
+            own = self.record_of(tunnel_id)
+            for other in filter(None, map(self.record_of, others)):
+                further = other.state != PREPARED or other.holder(claim) is not None
+                if other.unresolved and own is not None and (own.begins or further):
+                    found[tunnel_id] = other
+                    break
+        return found
 
     def _read_back(self, sending: Sequence[str], others: Collection[str]) -> None:
         """What is not there was not stored. A later version is another run's; the guard finds that out."""
@@ -261,9 +283,9 @@ def _now() -> tuple[float, float]:
     return time.monotonic(), time.time()
 
 
-def _waits_for(sibling: Record, reason: str, claim: Claim) -> Refused:
-    """Somebody else's if the run that holds the sibling is seen to live."""
-    return Refused(reason, excused=bool(sibling.lease and claim.lives(sibling.lease.owner)))
+def _waits_for(sibling: Record, reason: str, claim: Claim, *, left: bool) -> Refused:
+    """Nobody's business if the run that holds the sibling is seen to live, unless the tunnel is ``left`` unresolved."""
+    return Refused(reason, excused=not left and bool(sibling.lease and claim.lives(sibling.lease.owner)))
 
 
 def _of_rotation(record: Record | None, rotation_id: str | None) -> Record:

@@ -75,7 +75,7 @@ class GuardedFile:
         """Makes sure that the file could be written; ``locked`` must be held."""
         try:
             self._remove_leftovers()
-            os.close(self._temporary())
+            os.close(self._temporary(self.path))
             self._remove_leftovers()
         except OSError as exc:
             raise self._error("cannot be written", exc) from None
@@ -134,26 +134,27 @@ class GuardedFile:
         return descriptor
 
     def _replace(self, path: Path, content: bytes) -> None:
-        descriptor = self._temporary()
+        descriptor = self._temporary(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(self._temporary_path(), path)
+            os.replace(_temporary_path(path), path)
         except OSError:
             with contextlib.suppress(OSError):
-                self._temporary_path().unlink()
+                _temporary_path(path).unlink()
             raise
 
-    def _temporary(self) -> int:
+    def _temporary(self, path: Path) -> int:
         """A new file in the same folder that is open to nobody else than the file is."""
-        descriptor = os.open(self._temporary_path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _PRIVATE)
+        temporary = _temporary_path(path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _PRIVATE)
         try:
             self._share(descriptor)
         except BaseException:
             os.close(descriptor)
-            self._temporary_path().unlink()
+            temporary.unlink()
             raise
         return descriptor
 
@@ -175,9 +176,6 @@ class GuardedFile:
         if stat.S_IMODE(ours.st_mode) != mode:
             os.fchmod(descriptor, mode)
 
-    def _temporary_path(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-
     def _remove_leftovers(self) -> None:
         """What killed runs left: encrypted, but of no use. The lock is held, so nobody is writing them."""
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
@@ -192,6 +190,10 @@ class GuardedFile:
 
     def _error(self, what: str, exc: OSError) -> EscrowError:
         return EscrowError(f"the escrow {self.path}: {what} ({os.strerror(exc.errno or 0)})")
+
+
+def _temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _content(path: Path) -> bytes:

@@ -160,6 +160,9 @@ def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
     for name in _names.unknown(names | play.extra_names):
         near = _names.nearest(name)
         yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
+    for name in sorted(play.names_around):
+        if name.startswith(_names.INTERNAL) or name in (*_names.OUTPUTS, *_names.SET_BY_HOOKS):
+            yield f"{name} is set by the run itself, and a variable of a role, block or include would win: take it off"
     for name in sorted(play.extra_names):
         if name.startswith(_names.INTERNAL):
             yield f"{name} is internal and can't be an extra variable"

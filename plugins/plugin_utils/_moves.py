@@ -71,6 +71,10 @@ class Mover:
         self._known.update({i: found.get(i) for i in (found if ids is None else ids)})
         return {i: stored.record for i, stored in found.items()}
 
+    def read_others(self, ids: Collection[str]) -> None:
+        """The records of all tunnels but these."""
+        self._known.update(self.store.others(ids))
+
     def known(self) -> dict[str, Record]:
         """All records that were seen or written."""
         return {i: stored.record for i, stored in self._known.items() if stored is not None}

@@ -47,6 +47,7 @@ class Keywords:
     skipped_tags: Sequence[str] = ()
     around: Sequence[str] = ()
     extra_names: frozenset[str] = frozenset()
+    names_around: frozenset[str] = frozenset()
     connection: str = ""
 
 
@@ -76,6 +77,7 @@ class PlayOfTask:
             skipped_tags=[*(context.CLIARGS.get("skip_tags") or ()), *(getattr(play, "skip_tags", None) or ())],
             around=[x for node in self._chain[1:] for x in _weakened(node)],
             extra_names=frozenset(self._manager.extra_vars),
+            names_around=frozenset(x for node in self._chain for x in _names_set(node, self._task._role)),
             connection=str(play.connection or ""),
         )
 
@@ -106,6 +108,15 @@ def _tasks(blocks: Iterable[t.Any]) -> Iterator[t.Any]:
                 yield from _tasks([part])
             else:
                 yield part
+
+
+def _names_set(node: t.Any, own_role: t.Any) -> Iterator[str]:
+    """The variables that the role's parameters, and blocks and includes around it, set: they win over facts."""
+    role = getattr(node, "_role", None)
+    if role is not own_role:
+        yield from getattr(node, "vars", None) or ()
+    if role is not None:
+        yield from role.get_role_params(dep_chain=node.get_dep_chain())
 
 
 def _weakened(node: t.Any) -> Iterator[str]:

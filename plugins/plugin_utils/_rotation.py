@@ -122,7 +122,7 @@ class Rotation:
             self._check_gate(self.gate, state)
         if options.mode != "report":
             noticed = _upkeep.notice(escrow, names)
-            stuck = escrow.stick({x.id: x.trace.on for x in plan.foreign})
+            stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
             self._validate([x for wave in state.waves for x in wave])
@@ -219,7 +219,7 @@ class Rotation:
             ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
-            ready = self._as_reported_now(ready)
+            ready = self._as_reported_now(ready, escrow)
         number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
         progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
@@ -310,7 +310,7 @@ class Rotation:
                 f"the API would refuse {len(refused)} of {len(entries)} PSKs ({named}); nothing was written"
             )
 
-    def _as_reported_now(self, entries: Sequence[Planned]) -> list[Planned]:
+    def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
         """The entries as the account shows them now: devices take their time, and people their keys.
 
         A tunnel that is gone is left to the API, which refuses it by name.
@@ -318,8 +318,13 @@ class Rotation:
         if not entries:
             return []
         now = {x["id"]: x for x in self.client.list_tunnels()}
+        moved = [x.id for x in entries if x.id in now and _psk.generated_on(now[x.id]) != x.trace.on]
+        records = escrow.read(moved) if moved else {}
+        learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
         return [
-            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew), name=now[x.id]["name"]) if x.id in now else x
+            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew or learned), name=now[x.id]["name"])
+            if x.id in now
+            else x
             for x in entries
         ]
 

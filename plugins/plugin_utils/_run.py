@@ -32,7 +32,8 @@ class Memory:
     ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
     what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
     ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before. ``plans`` are
-    those of a check run, as a reviewer gets them.
+    those of a check run, as a reviewer gets them. ``due`` are the failures of each host that it has not reported: a
+    host that has left the play can't, so that one of a later batch does.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Memory:
     waves: int = 0
     places: dict[str, list[str | None]] | None = None
     plans: list[dict[str, t.Any]] = field(default_factory=list)
+    due: dict[str, str] = field(default_factory=dict)
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""
@@ -64,9 +66,15 @@ class Memory:
 def recall(folder: str, rotation_id: str) -> Memory:
     """What the run remembers; nothing at its beginning."""
     try:
-        return Memory(**json.loads(_path(folder, rotation_id).read_text(encoding="utf-8")))
+        found = Memory(**json.loads(_path(folder, rotation_id).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return Memory()
+    try:
+        told = set(_reports(folder, rotation_id).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return found
+    found.due = {host: text for host, text in found.due.items() if json.dumps(text) not in told}
+    return found
 
 
 def remember(folder: str, rotation_id: str, memory: Memory) -> None:
@@ -77,6 +85,16 @@ def remember(folder: str, rotation_id: str, memory: Memory) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({x.name: getattr(memory, x.name) for x in fields(memory)}, file)
     temporary.replace(path)
+
+
+def reported(folder: str, rotation_id: str, failures: Iterable[str]) -> None:
+    """Keeps that a host has failed for these. It costs the same however much the run remembers."""
+    failures = list(failures)
+    if not failures:
+        return
+    descriptor = os.open(_reports(folder, rotation_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(x)}\n" for x in failures)
 
 
 def write_plan(path: str, plan: Mapping[str, t.Any]) -> None:
@@ -95,3 +113,7 @@ def write_plan(path: str, plan: Mapping[str, t.Any]) -> None:
 
 def _path(folder: str, rotation_id: str) -> Path:
     return Path(folder) / f"psk_rotation-{rotation_id}.json"
+
+
+def _reports(folder: str, rotation_id: str) -> Path:
+    return Path(folder) / f"psk_rotation-{rotation_id}.reported"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 
@@ -42,8 +42,8 @@ class Store(t.Protocol):
     def load(self, ids: Sequence[str] | None = None) -> dict[str, Stored]:
         """The records of these tunnels, or of all; tunnels without a record are left out. Raises EscrowError."""
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there is a record. Raises EscrowError."""
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these, with what is no record passed over. Raises EscrowError."""
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Writes the records whose version is still the one they were loaded with. Raises EscrowError."""

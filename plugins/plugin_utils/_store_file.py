@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible.errors import AnsibleError
@@ -83,9 +83,10 @@ class FileStore:
         wanted = records if ids is None else [i for i in ids if i in records]
         return {i: Stored(records[i], records[i].revision) for i in wanted}
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there is a record. Raises EscrowError."""
-        return list(self._current()[0])
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these. Raises EscrowError."""
+        records, dummy = self._current()
+        return {i: Stored(x, x.revision) for i, x in records.items() if i not in ids}
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Writes the records whose revision is still the one they were loaded with."""

@@ -17,7 +17,7 @@ import contextlib
 import re
 import secrets
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -77,27 +77,14 @@ class Kv2Store:
         for it. Where it is asked for by its id, that is an error.
         """
         if ids is None:
-            wanted = self.ids()
-            found = self._each(self._read_if_record, wanted)
-        else:
-            wanted = list(dict.fromkeys(ids))
-            found = self._each(self._read, wanted)
-        return {i: stored for i, stored in zip(wanted, found) if stored is not None}
+            return self.others(())
+        wanted = list(dict.fromkeys(ids))
+        return {i: x for i, x in zip(wanted, self._each(self._read, wanted)) if x is not None}
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there is a record. Raises EscrowError."""
-        try:
-            answer = self._server.ask(
-                "list the records",
-                lambda client: client.secrets.kv.v2.list_secrets(path=self._folder, mount_point=self._mount),
-            )
-        except NotThere:
-            return []
-        keys = [str(key) for key in self._server.data(answer).get("keys") or ()]
-        for key in keys:
-            if not _ID.fullmatch(key) and not key.endswith("/"):
-                self._warn(self._server.about(f"the secret {self._folder}/{key} is no record, and is passed over"))
-        return [key for key in keys if _ID.fullmatch(key)]
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these. Raises EscrowError."""
+        wanted = [i for i in self._list() if i not in ids]
+        return {i: x for i, x in zip(wanted, self._each(self._read_if_record, wanted)) if x is not None}
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Writes the records whose version is still the one they were loaded with."""
@@ -124,6 +111,21 @@ class Kv2Store:
         self._server.close()
 
     # -- one record -------------------------------------------------------------------------------------------------
+
+    def _list(self) -> list[str]:
+        """The names in the folder that are a tunnel's id, as far as one can tell."""
+        try:
+            answer = self._server.ask(
+                "list the records",
+                lambda client: client.secrets.kv.v2.list_secrets(path=self._folder, mount_point=self._mount),
+            )
+        except NotThere:
+            return []
+        keys = [str(key) for key in self._server.data(answer).get("keys") or ()]
+        for key in keys:
+            if not _ID.fullmatch(key) and not key.endswith("/"):
+                self._warn(self._server.about(f"the secret {self._folder}/{key} is no record, and is passed over"))
+        return [key for key in keys if _ID.fullmatch(key)]
 
     def _read(self, tunnel_id: str) -> Stored | None:
         """A record that was asked for."""

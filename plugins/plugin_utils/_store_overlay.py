@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import (
@@ -45,11 +45,11 @@ class OverlayStore:
                     found[tunnel_id] = written
         return found
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there would be a record."""
-        found = dict.fromkeys(self._base.ids() if self._base else ())
-        found.update(dict.fromkeys(self._written))
-        return [i for i in found if self._written.get(i, True) is not None]
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these, as they would be."""
+        found = self._base.others(ids) if self._base else {}
+        found.update({i: x for i, x in self._written.items() if x is not None and i not in ids})
+        return {i: x for i, x in found.items() if self._written.get(i, x) is not None}
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Keeps the records whose version is still the one they were loaded with."""

@@ -135,11 +135,9 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
 
 
 def withdraw(record: Record, reason: str, claim: Claim) -> Moved:
-    """Gives a PSK up that was not sent. One that an earlier run has left is kept, as if it might have been."""
-    if record.state != PREPARED or not record.pending or not record.is_held_by(claim):
+    """Gives a PSK up that was never sent."""
+    if not record.begins or not record.is_held_by(claim):
         raise Refused(f"the record is {record.state}, so its PSK may have been sent")
-    if not record.begins:
-        record = discard(record, record.pending, claim)
     record = record.of_state(IDLE, pending=None, lease=None, reason=reason)
     return Moved(note(record, "withdrawn", claim), _status.SKIPPED)
 
@@ -172,8 +170,8 @@ def applied(
 def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     """The API has refused the PSK.
 
-    One that may have been sent before is given up only when the tunnel still reports the time of before; otherwise the
-    tunnel is in doubt. In any case the PSK is kept.
+    One that may have been sent before is given up only when the tunnel still reports the time of before, and not at the
+    second attempt; otherwise the tunnel is in doubt. In any case the PSK is kept.
     """
     record = replace(_held(record, claim), reason=f"refused: {reason}", lease=None)
     if record.state == ROLLING_BACK:
@@ -181,7 +179,8 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     pending = record.pending
     if record.state not in (PREPARED, IN_DOUBT) or not pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
-    if pending.attempt > 1 and not same_time(pending.reported, pending.baseline):
+    # The list before the second attempt may be older than the first: only the third can tell that it came to nothing.
+    if pending.attempt == 2 or (pending.attempt > 2 and not same_time(pending.reported, pending.baseline)):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
     record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)

@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions i
 def notice(mover: Mover, names: Mapping[str, str]) -> Moves:
     """Keeps names and existence as the account has them. ``names`` are by tunnel id, of the whole account."""
     claim = mover.claim()
-    mover.read([i for i in mover.store.ids() if i not in names])
+    mover.read_others(names)
     wanted = [
         i
         for i, record in mover.known().items()

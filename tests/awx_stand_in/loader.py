@@ -23,11 +23,9 @@ PLAY = """
   tasks:
     - name: Write them
       ansible.builtin.copy:
-        content: "{{{{ dict(names | zip(names | map('extract', vars))) | to_json }}}}"
+        content: "{{{{ {{{names}}} | to_json }}}}"
         dest: {target}
         mode: "0600"
-      vars:
-        names: {names}
       no_log: true
       diff: false
 """
@@ -59,7 +57,7 @@ HOOKS = ("notification_templates_error", "notification_templates_success", "noti
 
 def play(objects: str, target: str) -> str:
     """A play that writes the objects, as Ansible templates them, into the file `target`."""
-    return PLAY.format(objects=objects, target=target, names=json.dumps(LISTS))
+    return PLAY.format(objects=objects, target=target, names=", ".join(f"'{x}': {x}" for x in LISTS))
 
 
 def load(awx: AwxStandIn, objects: dict[str, list[Fields]]) -> None:

@@ -60,7 +60,7 @@ _proves_nothing("E1 307", "a redirect after the change", {"redirect": "https://l
 
 @row("E2", "a request is repeated, and the first one is carried out last, after the run", devices=False)
 def _e2(scene: Scene) -> None:
-    scene.variables |= {"psk_rotation_timeout": 4, "psk_rotation_retries": 1}
+    scene.variables |= {"psk_rotation_timeout": 6, "psk_rotation_retries": 1}
     scene.simulator.arm({**SET, "hang": "late", "count": 1})
     scene.crashed(scene.play(), "ok", keep=True)
     since = scene.last_entry()

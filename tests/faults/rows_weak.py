@@ -4,8 +4,9 @@
 """W: a device fails in a run that is weakened by what Ansible offers: keywords, strategies, tags, variables, hooks.
 
 W1: the device refuses its new PSK. W2: it is dead from the start. W3: it is lost after the API was called, in the first
-wave; W4: in the second one. No such run may end well, but where none of its hosts remains, and none that does may leave
-different keys. Then the trouble is over, and a plain run of rotate_psks must end it.
+wave; W4: in the second one. W5: the device tasks name one tunnel as failed. No such run may end well, but where none of
+its hosts remains, and none that does may leave different keys. Then the trouble is over, and a plain run of
+rotate_psks must end it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.faults.scene import HOOKS, Run, Scene
 
 ROLE = "magicwan.cloudflare.psk_rotation"
 TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
+FILES = ("run", "wave_of_some", "reach", "wave", "device", "roll_back")
 BAD = "dev01"
 LAST = "dev03"
 TROUBLES = {
@@ -29,6 +31,7 @@ TROUBLES = {
     "W2": ("gone", "a device is dead from the start"),
     "W3": ("lost", "a device is lost after the API"),
     "W4": ("lost-later", "a device is lost in the second wave"),
+    "W5": ("one", "a device refuses one tunnel"),
 }
 FIRST = ("W1", "W2", "W3")
 # What Ansible itself takes on include_role; the rest it refuses there, and takes under apply.
@@ -46,6 +49,7 @@ OUTPUTS = (
     "customer_device_reason",
     "customer_device_comparisons",
     "customer_device_failed_tunnels",
+    "__psk_rotation_mode",
     "__psk_rotation_state",
     "__psk_rotation_evidence",
     "__psk_rotation_reached",
@@ -58,9 +62,9 @@ Play = list[dict[str, Any]]
 class Weakening:
     """A way to run the role. ``troubles`` are keys of TROUBLES; ``refused`` is what the refusal before any write says.
 
-    ``host`` is the device with the trouble. ``excused``: nobody is left to fail for these tunnels, the host's or all,
-    as is documented.
-    ``idle``: the run is one that does nothing at all, which is no failure.
+    ``host`` is the device with the trouble; ``hosts`` are in the play, all by default. ``excused``: nobody is left to
+    fail for these tunnels, the host's or all, as is documented. ``idle``: the run does nothing at all, which is no
+    failure.
     """
 
     slug: str
@@ -73,6 +77,7 @@ class Weakening:
     variables: Mapping[str, Any] = field(default_factory=dict)
     host_vars: Mapping[str, Any] = field(default_factory=dict)
     host: str = BAD
+    hosts: Sequence[str] | None = None
     excused: Literal["", "host", "all"] = ""
     idle: bool = False
 
@@ -213,7 +218,7 @@ def task_names(folder: Path = TASKS) -> list[str]:
 
     files = [
         folder / "main.yml",
-        *(folder / "psk_rotation" / f"{x}.yml" for x in ("run", "reach", "wave", "device", "roll_back")),
+        *(folder / "psk_rotation" / f"{x}.yml" for x in FILES),
     ]
     return [x for file in files for x in names(yaml.safe_load(file.read_text(encoding="utf-8")))]
 
@@ -268,6 +273,13 @@ def _hooks() -> Iterator[Weakening]:
         variables={**ending, "ending": "host", "psk_rotation_serial": 1},
     )
     yield Weakening(
+        "end_host-lenient",
+        "a hook ends its host, serial 1, and any number of failures is allowed",
+        troubles=("W1",),
+        variables={**ending, "ending": "host", "psk_rotation_serial": 1, "psk_rotation_max_failures": "100%"},
+        hosts=(BAD, "dev02"),
+    )
+    yield Weakening(
         "end_host-last",
         "a hook ends the last host of the last batch: nobody is left to fail",
         troubles=("W1",),
@@ -309,6 +321,20 @@ def _variables() -> Iterator[Weakening]:
         )
 
 
+def _named_failures() -> Iterator[Weakening]:
+    """What the device tasks report is a fact, over which variables of an include, or of a role, win."""
+    unproven = {"psk_rotation_confirmation": "none"}
+    nothing: dict[str, Any] = {"psk_rotation_failed_tunnels": {}}
+    for slug, told, play in (
+        ("unproven", "nothing proves a PSK", included()),
+        ("vars-include", "the include of the role sets psk_rotation_failed_tunnels", included({"vars": nothing})),
+        ("vars-apply", "the same under apply", included(apply={"vars": nothing})),
+        ("vars-role", "a parameter of the role sets psk_rotation_failed_tunnels", in_roles(**nothing)),
+        ("vars-play", "a variable of the play sets psk_rotation_failed_tunnels", included(vars=nothing)),
+    ):
+        yield Weakening(slug, told, play, troubles=("W5",), variables=unproven)
+
+
 def _pace() -> Iterator[Weakening]:
     for serial in (1, 2, "50%"):
         yield Weakening(f"serial-{serial}", f"serial {serial}", variables={"psk_rotation_serial": serial})
@@ -336,6 +362,7 @@ def weakenings() -> list[Weakening]:
         *_parts(),
         *_hooks(),
         *_variables(),
+        *_named_failures(),
         *_pace(),
     ]
 
@@ -347,7 +374,7 @@ def _enter(weak: Weakening, code: str) -> None:
         scene.trouble(weak.host, trouble)
         before = scene.truth()
         scene.excused = {"": set(), "host": set(scene.groups[weak.host]), "all": set(scene.names)}[weak.excused]
-        inventory = scene.own_inventory()
+        inventory = scene.own_inventory(weak.hosts)
         inventory["all"]["hosts"][weak.host] |= weak.host_vars
         run = scene.play(play=weak.play, args=weak.args, env=weak.env, variables=weak.variables, inventory=inventory)
         scene.after_crash = f"rc {run.rc}, {scene.states()}"

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Play many scenarios, or show one.
 
-    python -m tests.model [--scenarios 100000] [--first 0] [--jobs 2]
-    python -m tests.model --seed 439 [--trace] [--without 1,2] [--minimise]
-    python -m tests.model --planted [--scenarios 20000]
+python -m tests.model [--scenarios 100000] [--first 0] [--jobs 2]
+python -m tests.model --seed 439 [--trace] [--without 1,2] [--minimise]
+python -m tests.model --planted [--scenarios 20000]
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API client and the store as the rotation sees them. Each call may fail, and any run may die before or after it."""
+"""The API client and the store as the rotation sees them. Each call may fail, and its run may die around it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import PskAnswer
@@ -144,11 +144,11 @@ class FakeClient:
                 continue
             if run.hit("answer omits some", f"the request for {tunnel.name}"):
                 if world.faults.pick((True, False)):
-                    world.set_key(tunnel, psk, by, run.name, self._skew())
+                    world.set_key(tunnel, psk, by, run.name)
                 continue
             if run.hit("stranger just before", f"the request for {tunnel.name}"):
                 world.foreign_change(tunnel)
-            world.set_key(tunnel, psk, by, run.name, self._skew())
+            world.set_key(tunnel, psk, by, run.name)
             if by == LATE:
                 tunnel.late += 1
             if run.hit("request doubled", f"the request for {tunnel.name}"):
@@ -158,20 +158,17 @@ class FakeClient:
                 tunnel.lied += 1
                 unapplied[tunnel_id] = "failed to persist PSK"
                 continue
+            other = run.hit("answer names another key", f"the answer for {tunnel.name}")
+            timeless = run.hit("answer without its time", f"the answer for {tunnel.name}")
             applied[tunnel_id] = {
-                "psk": psk,
+                "psk": "another" if other else psk,
                 "ipsec_id": f"1_{tunnel_id}",
-                "psk_metadata": {"last_generated_on": tunnel.answered},
+                "psk_metadata": {} if timeless else {"last_generated_on": tunnel.answered},
             }
             if run.hit("stranger just after", f"the answer for {tunnel.name}"):
                 world.advance(world.faults.between(0, 2))
                 world.foreign_change(tunnel)
         return PskAnswer(applied, unapplied, False)
-
-    def _skew(self) -> float:
-        """How far the list's time is from the answer's."""
-        most = self.world.skew
-        return self.world.faults.between(-most, most) if most else 0.0
 
 
 class FakeStore:
@@ -195,9 +192,9 @@ class FakeStore:
         run.pause("read done")
         return found
 
-    def ids(self) -> list[str]:
-        """The tunnels of which there is a record."""
-        return list(self.world.records)
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        """The records of all tunnels but these."""
+        return self.load([i for i in self.world.records if i not in ids])
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         """Writes the records whose version is still the one they were loaded with."""

@@ -24,6 +24,8 @@ OF_THE_REQUEST = (
     "answer refuses some",
     "answer omits some",
     "answer lies",
+    "answer names another key",
+    "answer without its time",
     "stranger just before",
     "stranger just after",
 )
@@ -98,9 +100,10 @@ class RandomFaults(Faults):
         return self._random() < self._switching
 
     def takes(self, where: str) -> float:
-        """Mostly little, sometimes long."""
+        """Mostly little, sometimes long; a request gets to Cloudflare soon, or is late."""
         part = self._random()
-        return self._pace * part * part * part
+        pace = min(self._pace, 3.0) if where == "request on its way" else self._pace
+        return pace * part * part * part
 
     def between(self, low: float, high: float) -> float:
         """Some number of seconds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import same_time
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import TIME_TOLERANCE, same_time
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, PREPARED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
@@ -68,7 +68,7 @@ class Oracle:
         self._is_kept(tunnel, record)
         if not record.unresolved:
             self._flying.discard(tunnel.id)
-        elif record.state != PREPARED:
+        elif record.state != PREPARED and not self._is_repaired(tunnel):
             self._flying.add(tunnel.id)
         became_stuck = record.state == STUCK and (before is None or before.state != STUCK)
         if became_stuck and not _had_trouble(tunnel):
@@ -78,15 +78,23 @@ class Oracle:
         """A run sends keys for these tunnels.
 
         One that is in flight already is finished. So are two of a group of which somebody else has set the keys of
-        both, and that a person has then unstuck.
+        both, and that a person has then unstuck. One that is deleted is in nobody's way, and the group of one that was
+        made meanwhile is not known to the run.
         """
-        for tunnel_id in ids:
-            tunnel = self._world.tunnels[tunnel_id]
-            if tunnel_id not in self._flying:
-                others = [x for x in self._world.siblings(tunnel) if x.id in self._flying or x.id in ids]
-                if others:
-                    self.fail(ALONE, f"{run.name} begins {tunnel.name} while {others[0].name} is in flight")
-        self._flying.update(ids)
+        there = [x for x in map(self._world.tunnels.__getitem__, ids) if x.exists]
+        for tunnel in there:
+            if tunnel.id in self._flying or self._is_repaired(tunnel):
+                continue
+            for other in self._world.siblings(tunnel):
+                if (other.id in self._flying or other.id in ids) and other.made_on <= run.looked.get(tunnel.id, 0.0):
+                    self.fail(ALONE, f"{run.name} begins {tunnel.name} while {other.name} is in flight")
+        self._flying.update(x.id for x in there if not self._is_repaired(x))
+
+    def _is_repaired(self, tunnel: Tunnel) -> bool:
+        """Whether it gets its current key once more: its device has that one already."""
+        record = self._world.records[tunnel.id].record
+        current, pending = record.current, record.pending
+        return current is not None and pending is not None and current.psk == pending.psk
 
     # -- 3 ----------------------------------------------------------------------------------------------------------
 
@@ -121,11 +129,18 @@ class Oracle:
             self.fail(AGREED, f"{shown}; its device has {tunnel.device}, its record {want}")
 
     def is_excused(self, run: Run, tunnel: Tunnel, record: Record) -> bool:
-        """Whether the run could not know that Cloudflare holds another key."""
+        """Whether the run could not know that Cloudflare holds another key.
+
+        It can't where Cloudflare shows no time, or did not say since when it has our key; nor of a change within the
+        tolerance of times, or after the run's last look at the tunnel.
+        """
         if tunnel.sender == run.name:
             return False
         expected = record.expected()
-        if tunnel.by != "ours" and (self._world.hidden or (expected and same_time(tunnel.shown, expected.on))):
+        honest = tunnel.by == "ours" and not tunnel.lied
+        if not honest and (
+            self._world.hidden or expected is None or same_time(tunnel.shown, expected.on, TIME_TOLERANCE)
+        ):
             return True
         return tunnel.set_on > run.looked.get(tunnel.id, 0.0)
 

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow, _plan, _transitions
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import Groups
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow, _groups, _plan, _transitions
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import Groups, Hints
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved
 
@@ -49,23 +49,23 @@ def _hold_nothing_against(record: Record, claim: Claim) -> str | None:
     return None if lives else _HOLDER(record, claim)
 
 
-def _cut(tunnels: Any, owners: Mapping[str, str], records: Any, options: Any) -> Groups:
-    whole = _GROUPS_OF(tunnels, owners, records, options)
-    of = {i: name if owners.get(i) in options.hosts else i for i, name in whole.of.items()}
+def _cut(tunnels: Any, group_by: Any, hints: Hints) -> Groups:
+    whole = _GROUP(tunnels, group_by, hints)
+    of = {i: name if i in hints.claimed else i for i, name in whole.of.items()}
     members: dict[str, list[str]] = {}
     for tunnel_id, name in of.items():
         members.setdefault(name, []).append(tunnel_id)
     return Groups(of, {name: tuple(own) for name, own in members.items()}, whole.why)
 
 
-_REFUSED, _HOLDER, _GROUPS_OF = _transitions.refused, Record.holder, _plan.groups_of
+_REFUSED, _HOLDER, _GROUP = _transitions.refused, Record.holder, _groups.group
 _SEND_BATCH: Callable[..., Any] = _psk_batch.send_batch
 _PATCHES: dict[str, tuple[Any, str, Any]] = {
     "dropped": (_transitions, "refused", _drop_refused),
     "moved time": (_psk_batch, "send_batch", _promote_on_moved_time),
     "unguarded": (_escrow.Escrow, "guard", lambda self, psks: None),
     "stolen": (Record, "holder", _hold_nothing_against),
-    "cut": (_plan, "groups_of", _cut),
+    "cut": (_plan, "group", _cut),
     "baseline": (_transitions, "_with_rollback_time", lambda record: record),
 }
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hooks import check_hooks
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result, State, load
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_overlay import OverlayStore
@@ -106,7 +107,7 @@ class Run:
         self.greenlet: greenlet | None = None
         self._lost: set[str] = set()
         self._evidence: dict[str, Mapping[str, Any]] = {}
-        self._failed: dict[str, int] = {}
+        self._memory = Memory()
 
     # -- what the rotation sees of the machine ----------------------------------------------------------------------
 
@@ -202,55 +203,53 @@ class Run:
             hosts = sorted({x.host for x in wave})
             self.looking = {x.id for x in wave}
             reached = [x for x in hosts if x not in self._lost and self._reach(x)]
-            state = self._next(state, lambda rotation, state, i=index, go=reached: rotation.wave(state, i, go))
+            present = [x for x in batch if x not in self._lost]
+            state = self._next(state, partial(Rotation.wave, index=index, hosts=present, reached=reached))
             if state.in_flight:
                 state = self._devices(state, batch)
-        if self.wish.mode == "confirm" and state.in_flight:
-            state = self._devices(state, batch)
         bad = set(self._lost)
         harmless = _status.harmless_in(self.wish.mode)
+        self._memory.keep(state.results)
         for host, own in state.results.items():
-            self._failed[host] = sum(1 for x in own if not x.is_fine(harmless))
-            if self._failed[host]:
+            if any(not x.is_fine(harmless) for x in own):
                 bad.add(host)
             self.results.update({x.id: x for x in own})
         return bad
 
     def _begin(self, rotation: Rotation, batch: Sequence[str]) -> State:
         wish = self.wish
-        hooks = {
-            x: {
-                "reach": "",
-                "device": "hooks/device.yml" if wish.hooks[x].device else "",
-                "verify": "hooks/verify.yml" if wish.hooks[x].verify else "",
-                "confirmation": wish.confirmation,
-            }
-            for x in batch
-        }
-        confirmation, devices = check_hooks(hooks, lambda path: True)
+        acting = frozenset(x for x in batch if wish.hooks[x].device or wish.hooks[x].verify)
         options = Options(
             hosts=frozenset(batch),
+            owner=self.owner,
+            devices=acting,
+            verifying=frozenset(x for x in batch if wish.hooks[x].verify),
+            chosen=frozenset(batch),
+            reach={x: "reach.yml" for x in batch if wish.hooks[x].device and wish.mode != "confirm"},
+            failed_before=self._memory.failed(batch, wish.mode),
+            first_wave=self._memory.waves,
             max_age=wish.max_age,
             force=wish.force,
             wave_size=wish.wave_size,
             canary=wish.canary,
             group_by=wish.group_by,
-            confirmation=confirmation,
+            confirmation="manual" if wish.confirmation == "manual" else "none",
             max_failures=wish.max_failures,
-            failed=self._failed,
             sites={x: wish.sites[x] for x in wish.hosts if x in wish.sites},
-            adopt=True,
+            unknown_psk="rotate",
             mode=wish.mode,
             rollback_id=wish.rollback_id,
             now=int(self.time() * NANO),
         )
-        claims = {x: wish.claims[x] for x in wish.hosts}
-        return rotation.begin(self.rotation_id, options, claims, devices=devices, preflight=True)
+        self._memory.claims.update({x: wish.claims[x] for x in wish.hosts})
+        state = rotation.begin(self.rotation_id, options, self._memory, preflight=True)
+        self._memory.waves += len(state.waves)
+        return state
 
-    def _next(self, state: State, step: Callable[[Rotation, State], State]) -> State:
+    def _next(self, state: State, step: Callable[..., State]) -> State:
         """A step that gets what the one before has left."""
         carried = load(state.dump()) if self.world.carries else state
-        return self._step(lambda rotation: step(rotation, carried), carried.overlay)
+        return self._step(lambda rotation: step(rotation, state=carried), carried.overlay)
 
     def _step(self, step: Callable[[Rotation], State], overlay: Mapping[str, Any] | None = None) -> State:
         """One task of the role, in a process of its own."""
@@ -299,9 +298,9 @@ class Run:
         if all(x in self._lost for x in batch):
             raise _StepFailed("all hosts of the batch are unreachable")
         evidence = dict(self._evidence)
-        state = self._next(state, lambda rotation, state: rotation.settle(state, evidence))
+        state = self._next(state, partial(Rotation.settle, evidence=evidence))
         if state.to_roll_back:
-            state = self._next(state, lambda rotation, state: rotation.roll_back(state))
+            state = self._next(state, Rotation.roll_back)
             if state.in_flight:
                 state = self._devices(state, batch)
         return state

@@ -14,10 +14,10 @@ from unittest import mock
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _escrow,
+    _kept,
     _results,
     _rotation,
     _state,
-    _transitions,
 )
 
 from tests.model.world import World
@@ -72,7 +72,7 @@ def simulated(world: World) -> Iterator[None]:
             (_rotation, "generate_psk", lambda length=48: "P-validation"),
             (_escrow, "generate_psk", psk),
             (_psk, "parse_time", _parse_time),
-            (_transitions, "parse_time", _parse_time),
+            (_kept, "parse_time", _parse_time),
             (_results, "inside_addresses", _inside_addresses),
             (_results, "view", lambda x: _view(x["id"], x["name"], x["customer_endpoint"])),
         ):

@@ -85,7 +85,8 @@ class Scenario:
         world.atomic = chance.random() < 0.5
         world.carries = chance.random() < 0.2
         world.hidden = chance.random() < 0.05
-        world.skew = chance.choice((0.0, 0.0, 1.0, TIME_TOLERANCE / NANO))
+        most = TIME_TOLERANCE / NANO
+        world.skew = chance.choice((0.0, 0.0, 1.0, -1.0, most, -most))
         sites = chance.choice((1, 1, 1, 2))
         size = chance.choice((2, 2, 2, 3))
         alone = chance.random() < 0.35
@@ -125,7 +126,7 @@ class Scenario:
         on = format_time(int(set_on * NANO))
         known = chance.random() < 0.85
         psk = world.new_psk() if known else f"F-{name}"
-        world.add(Tunnel(tunnel_id, name, site, host, endpoint, psk, psk, set_on, on, on))
+        world.add(Tunnel(tunnel_id, name, site, host, endpoint, psk, psk, set_on, on, world.shown(set_on)))
         world.tunnels[tunnel_id].versions[0].since = 0.0
         if known:
             previous = Key(world.new_psk(), applied_on=on) if chance.random() < 0.5 else None
@@ -134,7 +135,7 @@ class Scenario:
             world.records[tunnel_id] = Stored(record, 1)
             world.writers[tunnel_id] = "rot-0", 1
 
-    # -- everything goes wrong ----------------------------------------------------------------------------------------
+    # -- everything goes wrong --------------------------------------------------------------------------------------
 
     def _chaos(self) -> None:
         chance, world = self._chance, self.world
@@ -266,7 +267,7 @@ class Scenario:
             world.say(person.name, f"can't unstick {world.tunnels[tunnel_id].name}: {exc}")
         return bool(moves.moved)
 
-    # -- and ends -------------------------------------------------------------------------------------------------------
+    # -- and ends ---------------------------------------------------------------------------------------------------
 
     def _plain(self) -> None:
         """Plain re-runs without faults, then what a person does about what is stuck, then nothing is left to do."""
@@ -314,4 +315,3 @@ class Scenario:
 def play(seed: int, *, traced: bool = False, without: frozenset[int] = frozenset()) -> Outcome:
     """Plays the scenario of this seed."""
     return Scenario(seed, traced, without).play()
-

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, IDLE, PREPARED
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, PREPARED
 
 from tests.model.runs import Hooks
 from tests.model.stage import stage
 
 
-def test_what_was_never_sent_is_given_up_when_a_sibling_is_in_flight() -> None:
-    """Seed 439: a run dies before it withdraws a tunnel for its sibling's sake; the next one must not resume it."""
+def test_what_was_left_prepared_gives_way_to_a_sibling_in_flight() -> None:
+    """Seed 439: a run dies before it withdraws a tunnel for its sibling's sake; the next one must not send it."""
     with stage(confirmation="manual") as it:
         slow = it.go(it.start(hosts=("a",)), until="write")
         it.run(machine="m2", hosts=("b",))
@@ -22,10 +22,38 @@ def test_what_was_never_sent_is_given_up_when_a_sibling_is_in_flight() -> None:
         it.kill(slow)
         assert it.record(it.a).state == PREPARED
         after = it.run(machine="m1")
-        assert it.record(it.a).state == IDLE
+        assert it.record(it.a).state == PREPARED
         assert it.status(after, it.a) == _status.SKIPPED
         assert after.rc != 0
         assert it.record(it.b).state == APPLIED
+
+
+def test_what_was_left_prepared_gives_way_to_a_sibling_that_a_living_run_is_about_to_send() -> None:
+    """Seed 24468: s-b was left prepared, and resumed while a run that had prepared s-a slept; both were sent."""
+    with stage() as it:
+        slow = it.go(it.start(hosts=("b",)), until="write")
+        sleeper = it.go(it.start(hosts=("a",)), until="request")
+        it.go(slow, until="read")
+        it.kill(slow)
+        resumed = it.run(hosts=("b",))
+        assert it.status(resumed, it.b) == _status.SKIPPED
+        it.go(sleeper)
+        assert it.agree(it.a)
+
+
+def test_a_run_that_has_slept_looks_once_more_at_what_backs_its_tunnels_up() -> None:
+    """Seed 24468, on two machines: the sleeper's lease has ended, and a run has resumed the sibling meanwhile."""
+    with stage(confirmation="manual") as it:
+        slow = it.go(it.start(hosts=("b",)), until="write")
+        sleeper = it.go(it.start(machine="m2", hosts=("a",)), until="request")
+        it.go(slow, until="read")
+        it.kill(slow)
+        it.world.advance(1000)
+        it.run(hosts=("b",))
+        assert it.record(it.b).state == APPLIED
+        it.go(sleeper)
+        assert it.record(it.a).state == PREPARED
+        assert sleeper.rc != 0
 
 
 def test_a_foreign_change_is_not_excused_by_a_sibling_that_waits() -> None:

@@ -41,7 +41,7 @@ class Version:
 
 @dataclass
 class Tunnel:
-    """A tunnel, and the device at its other end. ``answered`` is the time that POST /psk gives, ``shown`` the list's."""
+    """A tunnel, and the device at its other end. ``answered`` is POST /psk's time, ``shown`` the list's."""
 
     id: str
     name: str
@@ -57,6 +57,7 @@ class Tunnel:
     sender: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
+    made_on: float = 0.0
     # What has ever happened to it.
     foreign: int = 0
     late: int = 0
@@ -136,6 +137,10 @@ class World:
         self.tokens += 1
         return f"token{self.tokens}"
 
+    def shown(self, when: float) -> str:
+        """A time as the list shows it: ``skew`` is how far it is from the answer's, for the whole account."""
+        return format_time(int((when + self.skew) * NANO))
+
     # -- Cloudflare -------------------------------------------------------------------------------------------------
 
     def add(self, tunnel: Tunnel) -> None:
@@ -143,11 +148,11 @@ class World:
         self.tunnels[tunnel.id] = tunnel
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
 
-    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "", skew: float = 0.0) -> None:
-        """Cloudflare holds this key from now on. ``skew`` is how far the list's time is from the answer's."""
+    def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "") -> None:
+        """Cloudflare holds this key from now on."""
         tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
-        tunnel.shown = format_time(int((self.now + skew) * NANO)) if skew else tunnel.answered
+        tunnel.shown = self.shown(self.now)
         tunnel.versions.append(Version(self.now, tunnel.name, tunnel.shown))
         if by != OURS:
             self.say("", f"{tunnel.name} := {psk} ({by})")
@@ -201,9 +206,10 @@ class World:
         tunnel.versions.append(Version(self.now, tunnel.name, None, exists=False))
         self.strangers += 1
         key, on = f"F{self.strangers}", format_time(int(self.now * NANO))
-        new = Tunnel(
-            f"{tunnel.id}x", tunnel.name, tunnel.site, tunnel.host, tunnel.endpoint, key, key, self.now, on, on
+        new = replace(
+            tunnel, id=f"{tunnel.id}x", psk=key, device=key, by=FOREIGN, sender="", set_on=self.now, made_on=self.now
         )
+        new = replace(new, answered=on, shown=on, exists=True, versions=[], foreign=0, late=0, lied=0)
         self.add(new)
 
     # -- the store --------------------------------------------------------------------------------------------------

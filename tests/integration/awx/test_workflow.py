@@ -57,7 +57,7 @@ def without_endpoint(awx: Awx) -> list[str]:
 
 def test_the_approval_says_what_the_rotation_would_do(awx: Awx) -> None:
     last = awx.simulator.state()["tunnels"][-1]
-    awx.simulator.patch_tunnel(last["id"], customer_endpoint="")
+    awx.simulator.patch_tunnel(last["id"], customer_endpoint=None)
     workflow = start(awx)
     text = awx.approval(workflow)["description"]
     assert text.startswith(f"Would rotate {TUNNELS - 1} tunnels: ")

@@ -223,9 +223,10 @@ def test_a_token_may_be_looked_up_by_a_template(inventory: Lister, core: str | N
 
 
 def test_a_token_may_be_an_extra_variable(inventory: Lister, core: str | None) -> None:
-    args = ["--list", "-e", f"magic_wan_token={inventory.simulator.token}"]
+    # A list would show the variable itself, as a variable of each host.
+    args = ["--graph", "-e", f"magic_wan_token={inventory.simulator.token}"]
     listing = inventory.run(*args, core=core, env={"CLOUDFLARE_API_TOKEN": ""}, api_token="{{ magic_wan_token }}")
-    assert listing.hosts
+    assert "198.18.0.1" in listing.stdout
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,8 @@ def test_a_rotation_runs_on_what_the_inventory_finds(
         extra_vars={
             "psk_rotation_hosts": "psk_age_over_90d",
             "psk_rotation_escrow": {"backend": "file", "path": str(tmp_path / "psks.yml")},
+            "psk_rotation_unknown_psk": "rotate",
+            "psk_rotation_confirmation": "none",
         },
         env={"ANSIBLE_INVENTORY_ENABLED": "magicwan.cloudflare.ipsec_tunnels"},
     ).ok()

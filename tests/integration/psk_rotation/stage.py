@@ -33,7 +33,9 @@ DEVICE_HOOK = """
     - psk_rotation_wave_results | rejectattr('status', 'equalto', 'rolling_back') | length > 0
 - name: Hook | Report the tunnels that the test names
   ansible.builtin.set_fact:
-    psk_rotation_failed_tunnels: "{{ failing_tunnels | default({}) | dict2items | selectattr('key', 'in', psk_rotation_wave_results | map(attribute='id')) | items2dict }}"
+    psk_rotation_failed_tunnels: >-
+      {{ failing_tunnels | default({}) | dict2items
+         | selectattr('key', 'in', psk_rotation_wave_results | map(attribute='id')) | items2dict }}
 - name: Hook | Take the PSKs
   keep:
     path: "{{ devices_folder }}/{{ inventory_hostname }}.jsonl"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,8 +80,8 @@ def test_other_times_are_not_the_same(one: str | None, other: str | None) -> Non
     assert not _psk.same_time(one, other)
 
 
-@pytest.mark.parametrize(("seconds", "same"), [(0, True), (5, True), (-5, True), (5.001, False), (-5.001, False)])
-def test_times_that_are_five_seconds_apart_are_one(seconds: float, same: bool) -> None:
+@pytest.mark.parametrize(("seconds", "same"), [(0, True), (0.6, True), (-0.6, True), (0.601, False), (-0.601, False)])
+def test_times_that_are_less_than_a_second_apart_are_one(seconds: float, same: bool) -> None:
     assert _psk.same_time(moved(0), moved(seconds)) is same
 
 
@@ -188,19 +189,34 @@ def test_a_tunnel_without_metadata_is_not_known_to_have_no_psk(
     ("seconds", "at_least", "found"),
     [
         (0, False, "same"),
-        (-5, False, "same"),
-        (5, False, "same"),
+        (-0.6, False, "same"),
+        (0.6, False, "same"),
+        (-1, False, "older"),
+        (1, False, "newer"),
         (-6, False, "older"),
         (-6, True, "older"),
         (6, False, "newer"),
         (6, True, "late"),
         (HOUR, True, "late"),
         (HOUR + 1, True, "newer"),
-        (5, True, "same"),
+        (0.6, True, "same"),
     ],
 )
 def test_how_the_time_that_cloudflare_shows_stands_to_ours(seconds: float, at_least: bool, found: str) -> None:
     assert _psk.compare(_psk.Known(moved(0), at_least), _psk.Trace(moved(seconds))) == found
+
+
+@pytest.mark.parametrize("skew", [-5, -1, 1, 5])
+def test_a_list_that_runs_ahead_or_behind_for_all_tunnels_shows_no_foreign_change(skew: int) -> None:
+    pairs = [(_psk.Known(moved(n)), _psk.Trace(moved(n + skew))) for n in range(8)]
+    found = _psk.skew_of(pairs)
+    assert {_psk.compare(known, replace(trace, skew=found)) for known, trace in pairs} == {"same"}
+
+
+def test_one_tunnel_that_is_later_than_the_others_is_changed_by_somebody_else() -> None:
+    pairs = [(_psk.Known(moved(0)), _psk.Trace(moved(2 if n == 0 else 0))) for n in range(2)]
+    found = _psk.skew_of(pairs)
+    assert [_psk.compare(known, replace(trace, skew=found)) for known, trace in pairs] == ["newer", "same"]
 
 
 @pytest.mark.parametrize("known", [None, _psk.Known(OLD)])

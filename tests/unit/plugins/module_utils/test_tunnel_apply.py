@@ -146,20 +146,36 @@ def test_a_lost_validation_is_not_looked_for(simulator: Simulator, client_of: Cl
     assert asked(simulator) == ["list", "update?"]
 
 
-@pytest.mark.parametrize(("when", "known"), [("after", True), ("before", False)])
-def test_a_psk_whose_answer_was_lost_shows_by_the_time_it_was_set(
-    simulator: Simulator, client_of: ClientOf, when: str, known: bool
-) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_psk_whose_answer_was_lost_is_sent_again(simulator: Simulator, client_of: ClientOf, when: str) -> None:
     tunnel = simulator.state()["tunnels"][0]
     simulator.arm({"route": "update", "when": when, "drop": True})
-    client = client_of(simulator, retries=0)
-    if known:
-        assert change(client, {"id": tunnel["id"]}, psk=PSK).tunnel
-    else:
-        with pytest.raises(CloudflareError) as caught:
-            change(client, {"id": tunnel["id"]}, psk=PSK)
-        assert caught.value.outcome_unknown
-    assert (simulator.tunnels_by_name()[tunnel["name"]]["psk"] == PSK) is known
+    assert change(client_of(simulator, retries=0), {"id": tunnel["id"]}, psk=PSK).tunnel
+    assert simulator.tunnels_by_name()[tunnel["name"]]["psk"] == PSK
+    assert asked(simulator) == ["list", "update", "update"]
+
+
+def test_a_new_time_does_not_prove_that_a_psk_is_ours(simulator: Simulator, client_of: ClientOf) -> None:
+    tunnel = simulator.state()["tunnels"][0]
+    simulator.arm({"route": "update", "when": "after", "drop": True, "count": 0})
+    with pytest.raises(CloudflareError) as caught:
+        change(client_of(simulator, retries=0), {"id": tunnel["id"]}, psk=PSK)
+    assert caught.value.outcome_unknown
+
+
+def test_a_refusal_of_the_second_attempt_says_nothing_of_the_first(simulator: Simulator, client_of: ClientOf) -> None:
+    tunnel = simulator.state()["tunnels"][0]
+    simulator.arm({"route": "update", "drop": True}, {"route": "update", "status": 400, "message": "no"})
+    with pytest.raises(CloudflareError) as caught:
+        change(client_of(simulator, retries=0), {"id": tunnel["id"]}, psk=PSK)
+    assert caught.value.outcome_unknown
+
+
+def test_the_psk_of_a_new_tunnel_whose_answer_was_lost_is_sent_again(simulator: Simulator, client_of: ClientOf) -> None:
+    simulator.arm({"route": "create", "when": "after", "drop": True})
+    change(client_of(simulator, retries=0), NEW, psk=PSK)
+    assert simulator.tunnels_by_name()["a new one"]["psk"] == PSK
+    assert asked(simulator) == ["list", "create", "list", "update", "get"]
 
 
 @pytest.mark.parametrize(("when", "gone"), [("after", True), ("before", False)])
@@ -184,6 +200,26 @@ def test_an_update_that_is_answered_without_the_tunnel_is_read_once(make_simulat
     assert done is not None and done["description"] == "changed"
     assert done["remote_identities"]["fqdn_id"]
     assert asked(simulator) == ["list", "update", "get"]
+
+
+def test_a_psk_that_is_answered_without_the_tunnel_is_in_place(make_simulator: Make, client_of: ClientOf) -> None:
+    simulator = make_simulator(
+        args=["--assume", "put_answer=modified", "--assume", "psk_put_moves_last_generated_on=false"]
+    )
+    tunnel = simulator.state()["tunnels"][0]
+    assert change(client_of(simulator, retries=0), {"id": tunnel["id"]}, psk=PSK).tunnel
+    assert simulator.tunnels_by_name()[tunnel["name"]]["psk"] == PSK
+
+
+def test_an_update_that_is_answered_without_the_tunnel_and_cannot_be_read_may_have_changed_it(
+    make_simulator: Make, client_of: ClientOf
+) -> None:
+    simulator = make_simulator(args=["--assume", "put_answer=modified"])
+    tunnel = simulator.state()["tunnels"][0]
+    simulator.arm({"route": "get", "status": 403, "count": 0})
+    with pytest.raises(CloudflareError, match="carried out, but then reading tunnel") as caught:
+        change(client_of(simulator, retries=0), {"id": tunnel["id"], "description": "changed"})
+    assert caught.value.outcome_unknown
 
 
 # -- what the answer to a write leaves empty --------------------------------------------------------------------------

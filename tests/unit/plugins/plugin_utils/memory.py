@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
@@ -58,8 +58,8 @@ class MemoryStore:
         wanted = self._texts if ids is None else ids
         return {i: Stored(self[i], self._texts[i][1]) for i in wanted if i in self._texts}
 
-    def ids(self) -> list[str]:
-        return list(self._texts)
+    def others(self, ids: Collection[str]) -> dict[str, Stored]:
+        return {i: Stored(self[i], self._texts[i][1]) for i in self._texts if i not in ids}
 
     def store(self, changes: Mapping[str, Stored]) -> Written:
         crash, self.crash = self.crash, None

@@ -333,7 +333,7 @@ def test_every_outcome_of_a_wave_is_written_down() -> None:
     moves = working.record(taken.psks, answers, "cut off")
     assert statuses(moves) == {"t0": "applied", "t1": "refused", "t2": "in_doubt"}
     assert store.states == {"t0": APPLIED, "t1": IDLE, "t2": IN_DOUBT}
-    assert [store[i].reason for i in store.ids()] == [None, "refused: no", "cut off"]
+    assert [store[i].reason for i in store.records] == [None, "refused: no", "cut off"]
 
 
 def test_what_was_not_sent_stays_as_it_was_for_the_next_run() -> None:
@@ -516,14 +516,14 @@ def test_a_rollback_that_can_be_done_at_the_second_look_is_done() -> None:
 
 def test_a_foreign_change_is_written_down() -> None:
     store = MemoryStore({"t0": known()})
-    escrow(store).stick({"t0": at(0)})
+    escrow(store).stick({"t0": _psk.Trace(at(0))})
     assert (store["t0"].state, store["t0"].seen) == ("stuck", at(0))
 
 
 def test_what_a_record_explains_by_now_is_no_foreign_change() -> None:
     store = MemoryStore({"t0": known()})
     store.meanwhile = lambda: store.put("t0", known("newest", 0))
-    moves = escrow(store).stick({"t0": at(0)})
+    moves = escrow(store).stick({"t0": _psk.Trace(at(0))})
     assert (list(moves.refused), store["t0"].state) == (["t0"], IDLE)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import plan_present, view
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import view
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel_plan import plan_present
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._export import HEAD, export_text, wanted
 from hypothesis import given
 from hypothesis import strategies as st

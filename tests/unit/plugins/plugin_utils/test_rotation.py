@@ -371,7 +371,7 @@ def test_a_confirmed_rotation_is_rolled_back_whole(rotation: Rotation, simulator
     second = begin_again(rotation, "r2")
     assert truth(simulator) != before
     state = roll_back_all(rotation, rollback_id=second.rotation_id)
-    assert (set(statuses(state)), truth(simulator)) == ({"handed_over"}, before)
+    assert (set(statuses(state)), truth(simulator)) == ({"rolled_back"}, before)
 
 
 def test_what_a_killed_run_has_left_is_rolled_back_in_all_its_groups(

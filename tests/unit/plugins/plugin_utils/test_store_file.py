@@ -83,7 +83,7 @@ def test_records_are_kept(path: Path) -> None:
     assert list(found) == ["t2"]
     assert found["t2"].version == 1
     assert found["t2"].record.current == Key(PSK)
-    assert second.ids() == ["t1", "t2"]
+    assert second.others(["t2", "t3"]) == {"t1": Stored(record(revision=1), 1)}
     assert leftovers(path) == []
 
 
