@@ -16,16 +16,20 @@ CORES ?= 2.19
 COMPAT_CORES ?= 2.16 2.22
 # The versions of ansible-core that `make sanity` runs its tests on; the slowest come first.
 SANITY_CORES ?= 2.16 2.17 2.21 2.20 2.19 2.18
+# How many scenarios `make model` plays.
+SCENARIOS ?= 100000
 # How many random kills `make faults` adds to its matrix.
 KILLS ?= 200
 # More arguments for the benchmark, for example: make bench BENCH_ARGS="--only a,b --sizes 100,1000 --latency 0"
 BENCH_ARGS ?=
+# More arguments for the matrix, for example: make devices DEVICES_ARGS="--platforms junos --scenarios right,wrong"
+DEVICES_ARGS ?=
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: help setup cores demo lint format unit integration contract snippets test compat sanity importer docs \
-	faults leaks e2e eda bench build clean
+	faults leaks devices e2e eda model bench build clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -59,8 +63,8 @@ contract: setup ## Check all that goes over the wire against an OpenAPI descript
 snippets: setup ## Run every command and playbook of README and guides
 	@$(PYTEST) tests/docs
 
-test: setup cores lint ## Run lint, unit, integration, contract and snippets
-	@$(PYTEST) tests/unit tests/integration tests/contract tests/docs
+test: setup cores lint ## Run lint, unit, model (a few scenarios), integration, contract and snippets
+	@$(PYTEST) tests/unit tests/model tests/integration tests/contract tests/docs
 
 compat: setup ## Run unit and integration tests on the oldest ansible-core and on the next one
 	@tools/compat-venv $(COMPAT_CORES)
@@ -84,6 +88,10 @@ docs: setup ## Build the docsite in build/docs, without a warning
 	@tools/tool-venv docs
 	@.venv/bin/python tools/docs
 
+model: setup ## Play the rotation against an adversary in simulated time, and see that it finds planted faults
+	@.venv/bin/python -m tests.model --scenarios $(SCENARIOS)
+	@.venv/bin/python -m tests.model --planted
+
 faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
 	@.venv/bin/python -m tests.faults --kills $(KILLS)
 
@@ -91,6 +99,9 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 	@tools/core-venv 2.18 2.19 2.20 2.22
 	@.venv/bin/pytest -q tests/integration/leaks -k planted
 	@.venv/bin/python -m tests.leaks
+
+devices: setup ## Bring PSKs into stand-ins for devices, by the vendors' collections: a table of platforms and scenarios
+	@.venv/bin/python -m tests.devices $(DEVICES_ARGS)
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
 	@.venv/bin/python -m tests.e2e

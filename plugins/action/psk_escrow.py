@@ -2,26 +2,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs an operation on the PSK escrow."""
+"""Repairs records of the PSK escrow."""
 
 from __future__ import annotations
 
-import typing as t
-
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _upkeep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
     DEFAULT_LEASE,
     Arguments,
     ControllerAction,
     Result,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import find
 
-OPERATIONS = ("open", "read", "prepare", "record", "confirm", "roll_back", "release", "stick")
+OPERATIONS = ("mark_gone", "forget", "unstick")
 
 
 class ActionModule(ControllerAction):
-    """One operation on the records of any number of tunnels."""
+    """One repair of the records of any number of tunnels."""
 
     def spec(self) -> ArgumentSpec:
         """See the module's documentation."""
@@ -30,15 +31,7 @@ class ActionModule(ControllerAction):
                 "escrow": {"type": "dict", "required": True},
                 "account_id": {"type": "str"},
                 "operation": {"type": "str", "choices": list(OPERATIONS), "required": True},
-                "tunnels": {"type": "list", "elements": "raw"},
-                "results": {"type": "list", "elements": "dict", "default": []},
-                "failure": {"type": "str"},
-                "rotation_id": {"type": "str", "default": ""},
-                "lease": {"type": "int", "default": DEFAULT_LEASE},
-                "force": {"type": "bool", "default": False},
-                "promote": {"type": "bool", "default": False},
-                "release": {"type": "bool", "default": False},
-                "with_psks": {"type": "bool", "default": False},
+                "tunnels": {"type": "list", "elements": "str", "required": True},
             }
         )
 
@@ -47,23 +40,26 @@ class ActionModule(ControllerAction):
         return f"psk_escrow {arguments['operation']}: {message}"
 
     def work(self, arguments: Arguments) -> Result:
-        """Runs the operation."""
-        claim = self.claim(arguments["rotation_id"], arguments["lease"])
-        escrow = Escrow(self.backend(arguments), claim, dry=self._task.check_mode)
-        operation, tunnels = arguments["operation"], arguments["tunnels"]
-        if operation == "open":
-            return escrow.open(tunnels)
-        if operation == "read":
-            return escrow.read(tunnels, with_psks=arguments["with_psks"])
-        tunnels = tunnels or []
-        if operation == "prepare":
-            return escrow.prepare(tunnels, force=arguments["force"])
-        if operation == "record":
-            return escrow.record(
-                tunnels,
-                arguments["results"],
-                arguments["failure"],
-                promote=arguments["promote"],
-                release=arguments["release"],
-            )
-        return t.cast("Result", getattr(escrow, operation)(tunnels))
+        """Repairs the records."""
+        if not arguments["tunnels"]:
+            raise InputError("tunnels is empty: name the tunnels by id, or by the name that the escrow has")
+        rotation_id = self.rotation_id()
+        with self.store(arguments) as store:
+            store.check()
+            mover = Mover(store, lambda: self.claim(rotation_id, DEFAULT_LEASE))
+            ids = list(find(store, arguments["tunnels"]))
+            operation = arguments["operation"]
+            if operation == "forget":
+                kept = _upkeep.forget(mover, ids)
+                done = [i for i in ids if i not in kept]
+                return _told(done, kept, bool(done))
+            moves = _upkeep.unstick(mover, ids) if operation == "unstick" else _upkeep.mark_gone(mover, ids)
+            return _told(list(moves.moved), {i: str(x) for i, x in moves.refused.items()}, moves.changed)
+
+
+def _told(done: list[str], refused: dict[str, str], changed: bool) -> Result:
+    """What was done; a tunnel that could not be repaired fails the task."""
+    message = f"{len(done)} records repaired"
+    if refused:
+        message += "; not repaired: " + "; ".join(f"{i}: {why}" for i, why in refused.items())
+    return {"changed": changed, "tunnels": done, "refused": refused, "failed": bool(refused), "msg": message}

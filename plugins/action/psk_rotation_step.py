@@ -6,10 +6,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
+import typing as t
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
+from ansible import constants as C
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import (
     ArgumentSpec,
@@ -19,19 +24,48 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec impor
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_age
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import SPECS
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
     DEFAULT_LEASE,
     Arguments,
     ControllerAction,
     Result,
+    check_lease,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import MODES, Options, check_hooks
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import summary
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation, State
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
+    ACTING_MODES,
+    OF_BATCH,
+    OF_HOST,
+    complaints,
+    hooks_of,
+    patterns,
+    refuse,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
+    DAY,
+    MODES,
+    UNKNOWN_PSK,
+    Account,
+    Options,
+    Plan,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import (
+    Memory,
+    recall,
+    remember,
+    reported,
+    write_plan,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
 
-OPERATIONS = ("begin", "wave", "turn_back", "settle")
+OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
+STEPS = ("wave", "roll_back", "settle")
+SITE = "ipsec_tunnels_site"
 
 
 class ActionModule(ControllerAction):
@@ -47,98 +81,222 @@ class ActionModule(ControllerAction):
             "force": {"type": "bool", "default": False},
             "health": {"type": "dict", "default": {}},
             "mode": {"type": "str", "choices": list(MODES), "default": "rotate"},
-            "hosts": {"type": "list", "elements": "str", "default": []},
-            "claims": {"type": "dict", "default": {}},
-            "hooks": {"type": "dict", "default": {}},
-            "summaries": {"type": "dict", "default": {}},
+            "unknown_psk": {"type": "str", "choices": list(UNKNOWN_PSK), "default": "refuse"},
             "max_age": {"type": "str"},
             "wave_size": {"type": "int", "default": 1000},
             "canary": {"type": "int", "default": 0},
             "group_by": {"type": "raw", "default": "auto"},
             "max_failures": {"type": "str", "default": "0"},
             "rollback_id": {"type": "str", "default": ""},
+            "rollback_within": {"type": "str", "default": "24h"},
+            "plan_path": {"type": "path"},
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
-            "reached": {"type": "dict", "default": {}},
-            "evidence": {"type": "dict", "default": {}},
+            "summaries": {"type": "list", "elements": "str", "default": []},
         }
-        return connection_spec().merge(
-            ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in OPERATIONS if x != "begin"])
-        )
+        return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
+
+    def about(self, message: str, arguments: Arguments) -> str:
+        """Names the option as the role's users know it."""
+        return f"psk_rotation_{message}" if message.startswith("escrow") else message
 
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
+        if arguments["operation"] == "report":
+            found = _reported(
+                [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
+            )
+            reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
+            return found
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
-        if arguments["lease"] <= 0:
-            raise InputError("psk_rotation_lease must be 1 or more seconds")
-        backend = arguments["escrow"].get("backend") or ""
-        if backend not in SPECS:
-            raise InputError(f"psk_rotation_escrow.backend must be file, vault_kv2 or none, not {backend!r}")
-        client, gate = Client(connection_of(arguments)), parse_gate(arguments["health"], arguments["lease"])
-        rotation = Rotation(
-            client=client,
-            backend=self.backend(arguments),
-            claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
-            say=self._display.display,
-            gate=HealthGate(client, gate, self._display.display) if gate else None,
-            force=arguments["force"],
-            dry=self._task.check_mode,
+        check_lease(arguments["lease"])
+        state = _state_of(arguments, self.owner())
+        options, memory = self._planned(arguments) if state is None else (None, self._memory())
+        client, gate = (
+            Client(connection_of(arguments), say=self.say),
+            parse_gate(arguments["health"], arguments["lease"]),
         )
-        return _shown(self._step(rotation, arguments))
+        with self.store(arguments, state.overlay if state else None) as store:
+            rotation = Rotation(
+                client=client,
+                store=store,
+                claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
+                say=self.say,
+                gate=HealthGate(client, gate, self.say) if gate else None,
+                planned=self._reviewer(arguments, options, memory),
+                force=arguments["force"],
+                validate_only=self._task.check_mode,
+            )
+            if options is not None:
+                after = rotation.begin(self.rotation_id(), options, memory, preflight=arguments["preflight"])
+                memory.waves += len(after.waves)
+            else:
+                after = self._step(rotation, t.cast(State, state), arguments)
+        results = after.results
+        if self._task.check_mode:
+            results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        summaries = {
+            host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
+        }
+        before = {host: {"failures": due} for host, due in memory.due.items() if host not in results}
+        memory.keep(results)
+        memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
+        memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
+        remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
+        return _shown(after, results, {**summaries, **before})
 
-    def _step(self, rotation: Rotation, arguments: Arguments) -> State:
-        operation = arguments["operation"]
-        if operation == "begin":
-            return self._begin(rotation, arguments)
-        state = json.loads(arguments["state"]["memory"])
-        if operation == "wave":
-            token = f"{state['rotation_id']}/{arguments['index']}"
-            reached = [host for host in arguments["hosts"] if arguments["reached"].get(host) == token]
-            return rotation.wave(state, arguments["index"], reached)
-        if operation == "turn_back":
-            return rotation.turn_back(state)
-        return rotation.settle(state, arguments["evidence"])
+    def _memory(self) -> Memory:
+        return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
 
-    def _begin(self, rotation: Rotation, arguments: Arguments) -> State:
-        confirmation, has_devices = check_hooks(arguments["hooks"], os.path.isfile)
+    def _step(self, rotation: Rotation, state: State, arguments: Arguments) -> State:
+        if arguments["operation"] == "wave":
+            index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
+            said = self._facts(batch, "__psk_rotation_reached")
+            wanted = f"{state.run_token}/{index}"
+            return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
+        if arguments["operation"] == "roll_back":
+            return rotation.roll_back(state)
+        return rotation.settle(state, self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence"))
+
+    def _planned(self, arguments: Arguments) -> tuple[Options, Memory]:
+        """Looks at the play and at the hosts of this batch, before anything is asked of anybody. Raises InputError."""
+        mode, play = arguments["mode"], PlayOfTask(self._task, self._templar)
+        batch = list(self.variables.get("ansible_play_batch") or ())
+        hosts = play.hosts(batch, (*OF_HOST, *OF_BATCH))
+        refuse(complaints(play.keywords(), hosts, mode, os.path.isfile))
+        hooks = {host.name: hooks_of(host) for host in hosts}
+        memory = self._memory()
+        everybody = self.variables.get("ansible_play_hosts_all") or batch
+        others = play.hosts(
+            [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
+        )
+        memory.claims.update({x.name: patterns(x.values.get("psk_rotation_tunnels"), x.name) for x in others})
+        memory.claims.update({name: own.tunnels for name, own in hooks.items()})
+        memory.sites.update({x.name: str(x.values[SITE]) for x in (*hosts, *others) if x.values.get(SITE)})
         keeps = arguments["escrow"]["backend"] != "none"
-        if not keeps and arguments["mode"] == "rotate":
+        if not keeps and mode == "rotate":
             self._display.warning("psk_rotation: without an escrow, a crash between Cloudflare and a device loses keys")
+        manual = any(own.confirmation == "manual" for own in hooks.values() if own.tunnels)
         options = Options(
-            hosts=frozenset(arguments["hosts"]),
+            hosts=frozenset(batch),
+            owner=self.owner(),
+            devices=frozenset(name for name, own in hooks.items() if own.acts),
+            verifying=frozenset(name for name, own in hooks.items() if own.verifies(mode)),
+            chosen=frozenset(name for name, own in hooks.items() if own.chosen),
+            hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
+            reach={x: own.reach for x, own in hooks.items() if own.acts and own.reach and mode != "confirm"},
+            failed_before=memory.failed(batch, mode),
+            first_wave=memory.waves,
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
             force=arguments["force"],
             wave_size=arguments["wave_size"],
             canary=arguments["canary"],
             group_by=arguments["group_by"],
-            confirmation=confirmation,
+            confirmation="manual" if manual else "none",
             max_failures=arguments["max_failures"],
-            summaries=arguments["summaries"],
-            adopt=keeps,
-            mode=arguments["mode"],
+            sites=memory.sites,
+            unknown_psk=arguments["unknown_psk"] if keeps else "",
+            mode=mode,
             rollback_id=arguments["rollback_id"],
+            rollback_within=parse_age(arguments["rollback_within"], "psk_rotation_rollback_within") or DAY,
             now=time.time_ns(),
         )
-        return rotation.begin(options, arguments["claims"], has_devices=has_devices, preflight=arguments["preflight"])
+        return options, memory
+
+    def _reviewer(
+        self, arguments: Arguments, options: Options | None, memory: Memory
+    ) -> Callable[[Plan, Account], None] | None:
+        """Shows the plan of a check run, and writes it where a reviewer wants it."""
+        if options is None or not self._task.check_mode or options.mode not in ACTING_MODES:
+            return None
+
+        def show(plan: Plan, account: Account) -> None:
+            found = report_of(plan, account, options)
+            for line in plan_lines(found):
+                self.say(line)
+            memory.plans.append(found.to_dict())
+            if arguments["plan_path"]:
+                about = {"version": 1, "rotation_id": self.rotation_id(), "mode": options.mode}
+                write_plan(arguments["plan_path"], {**about, **merged(memory.plans)})
+
+        return show
+
+    def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
+        """What these hosts have reported. Hosts that have not are left out."""
+        everybody = self.variables["hostvars"]
+        return {host: everybody[host][name] for host in hosts if everybody[host].get(name) is not None}
 
 
-def _shown(state: State) -> Result:
-    """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
-    flying = {x["id"] for x in state["in_flight"]}
-    wave_results = {host: [x for x in own if x["id"] in flying] for host, own in state["results"].items()}
+def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
+    """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
+    failures = [str(x["failures"]) for x in summaries if x["failures"]]
+    message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
+    facts = {"psk_rotation_summary": summaries[0]}
     return {
-        "rotation_id": state["rotation_id"],
-        "has_devices": state["has_devices"],
-        "wave_hosts": [sorted({x["host"] for x in wave}) for wave in state["waves"]],
-        "results": {host: json.dumps(own) for host, own in state["results"].items()},
-        "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
-        "summaries": {
-            host: json.dumps(summary(own, len(state["waves"]), state["rotation_id"], state["mode"]))
-            for host, own in state["results"].items()
-        },
-        "turning_back": len(state["turn_back"]),
-        "token": state["token"],
-        "changed": state["changed"],
-        "memory": json.dumps(state),
+        "changed": False,
+        "failed": bool(failures),
+        "failures": failures,
+        "msg": message,
+        "ansible_facts": facts,
+        "_ansible_no_log": False,
     }
+
+
+def _state_of(arguments: Arguments, owner: str) -> State | None:
+    """The state that this run's step before has made; None at the beginning. Raises InputError."""
+    if arguments["operation"] == "begin":
+        return None
+    try:
+        state = load(arguments["state"]["memory"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError("there is no state of this rotation: start the role from its beginning") from None
+    if state.owner != owner:
+        raise InputError("this state is another run's: start the role from its beginning")
+    return state
+
+
+def _shown(
+    state: State, results: Mapping[str, Sequence[Published]], summaries: Mapping[str, Mapping[str, t.Any]]
+) -> Result:
+    """The state as Ansible carries it: what is large as JSON, because Ansible looks at each value that it carries."""
+    flying = {x.id for x in state.in_flight}
+    told = {host: [x.to_dict() for x in own] for host, own in results.items()}
+    wave_results = {host: [x for x in own if x["id"] in flying] for host, own in told.items()} if flying else {}
+    wave_hosts = [sorted({x.host for x in wave}) for wave in state.waves] if state.devices else []
+    inside = sum(len(x) for x in wave_hosts)
+    outside = len(state.results) * len(wave_hosts) - inside
+    return {
+        "rotation_id": state.rotation_id,
+        "wave_hosts": wave_hosts,
+        # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
+        "wave_tasks": "wave.yml" if outside * 4 <= inside else "wave_of_some.yml",
+        "results": {host: json.dumps(own) for host, own in told.items()},
+        "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
+        "hooks": {host: _chain(files) for host, files in state.hooks.items()},
+        "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
+        "summaries": {host: json.dumps(found) for host, found in summaries.items()},
+        "rolling_back": len(state.to_roll_back),
+        "token": state.token,
+        "run_token": state.run_token,
+        "changed": state.changed,
+        "memory": state.dump() if state.devices else "",
+    }
+
+
+@functools.cache
+def _text_of(path: str) -> str:
+    """The text of a task file; raises InputError."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise InputError(f"{path} can't be read ({os.strerror(exc.errno or 0)})") from None
+
+
+def _chain(files: Sequence[str]) -> list[dict[str, str]]:
+    """The task files of a device.
+
+    Ansible joins equal includes of several hosts. Only those whose whole chain is the same may be joined: otherwise one
+    host's verify tasks could run before its device tasks, with those of another.
+    """
+    return [{"file": file, "chain": " ".join(files)} for file in files]

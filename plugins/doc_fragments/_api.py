@@ -44,23 +44,36 @@ options:
     type: str
     default: https://api.cloudflare.com/client/v4
   timeout:
-    description: Seconds that one request may take.
+    description:
+      - Seconds that a request may wait for the next piece of its answer.
+      - A whole answer may take four times as long, and may have 64 MiB.
     type: float
     default: 60.0
   retries:
     description:
-      - How often a request is repeated after a failed connection, HTTP 408, 429 or 5xx. The pause grows with each
-        try, and a C(Retry-After) of the API is honoured however long it is.
-      - A request that must not happen twice, such as the creation of a tunnel, is repeated after HTTP 429 only.
+      - How often a request is repeated after a failed connection, HTTP 408, 409, 429 or 5xx. The pause grows with each
+        try, and a C(Retry-After) of up to an hour is honoured.
+      - After too many requests (HTTP 429, or code 971) without a C(Retry-After), the pause is five minutes, as long
+        as Cloudflare's block.
+      - A request that must not happen twice, such as the creation of a tunnel, is repeated only if the API itself has
+        said that it was one too many, or if there was no connection.
     type: int
     default: 6
   ca_path:
-    description: File with the CA certificates to trust instead of the system's, in PEM format.
+    description:
+      - File, or folder as made by C(openssl rehash), with the CA certificates to trust, in PEM format. No others are
+        trusted then.
+      - If not set, the file or folder that E(REQUESTS_CA_BUNDLE) or E(CURL_CA_BUNDLE) names is trusted, and no others.
+      - If these are not set either, the system's certificates are trusted as OpenSSL finds them, with those of
+        E(SSL_CERT_FILE) and E(SSL_CERT_DIR), and those of the Python library certifi.
     type: path
   validate_certs:
     description: Whether the API's certificate is checked. Never set this to V(false) outside a laboratory.
     type: bool
     default: true
 notes:
-  - HTTP, HTTPS and SOCKS proxies are taken from the environment (E(https_proxy), E(no_proxy)).
+  - HTTP, HTTPS and SOCKS proxies are taken from the environment (E(https_proxy), E(no_proxy)), but never for an address
+    of the same machine. A SOCKS proxy needs the Python library PySocks.
+  - Only the API's own answer proves what became of a change. That of something else, such as a firewall or a proxy,
+    leaves it unknown, and the error's RV(ignore:failure.outcome_unknown) is true.
 """

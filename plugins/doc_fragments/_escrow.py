@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option that says where PSKs are kept; ``plugin_utils/_backends`` is its argument spec."""
+    """The option that says where PSKs are kept; ``plugin_utils/_stores`` is its argument spec."""
 
     DOCUMENTATION = r"""
 requirements:
@@ -33,7 +33,9 @@ options:
         required: true
       path:
         description:
-          - With V(file), the file. Its folder is made if it is missing. A file C(<path>.lock) is kept beside it.
+          - With V(file), the file. Its folder is made if it is missing. Beside it are kept C(<path>.lock), and a copy
+            of what was written last, C(<path>.previous), out of which records are taken that an edit has lost. Edit it
+            with C(flock <path>.lock ansible-vault edit <path>). Mode and group of a file that is there are kept.
           - With V(vault_kv2), the path of the records below the secrets engine, V(magicwan) if not set.
         type: str
       persistent:
@@ -44,8 +46,9 @@ options:
         default: false
       vault_id:
         description:
-          - With V(file), which of the run's vault secrets encrypts a new file. By default that is the first one. A file
-            that is there already is encrypted again by the secret that has opened it.
+          - With V(file), which of the run's vault secrets encrypts a new file. By default that is the one that
+            E(ANSIBLE_VAULT_ENCRYPT_IDENTITY) or its setting in C(ansible.cfg) names, else the first one. A file that is
+            there already is encrypted again by the secret that has opened it.
         type: str
       vault_password_file:
         description: With V(file), a file with the vault password, or a script that prints it, instead of the run's own.
@@ -74,13 +77,15 @@ options:
           - With V(vault_kv2), the token. Its policy must allow C(create), C(read) and C(update) on
             C(<mount>/data/<path>/<account_id>/*), C(list) on C(<mount>/metadata/<path>/<account_id>), and, so that the
             secrets get a readable custom metadata, C(create) and C(update) on
-            C(<mount>/metadata/<path>/<account_id>/*).
+            C(<mount>/metadata/<path>/<account_id>/*). With C(read) on C(<mount>/config) it is checked that the engine
+            does not delete records after a time; without, a warning says that this was not checked.
           - If neither this nor O(escrow.role_id) is set, the environment variable E(BAO_TOKEN) or E(VAULT_TOKEN) is
             used.
         type: str
       role_id:
         description:
-          - With V(vault_kv2), the role for a login by AppRole, once in each task. Excludes O(escrow.token).
+          - With V(vault_kv2), the role for a login by AppRole, once in each task. The token is revoked at its end.
+            Excludes O(escrow.token).
           - If not set, the environment variable E(BAO_ROLE_ID) or E(VAULT_ROLE_ID) is used.
         type: str
       secret_id:
@@ -94,8 +99,10 @@ options:
         default: approle
       ca_path:
         description:
-          - With V(vault_kv2), a file or a folder with the CA certificates to trust, in PEM format.
-          - If not set, E(BAO_CACERT), E(VAULT_CACERT), E(BAO_CAPATH) or E(VAULT_CAPATH) is used.
+          - With V(vault_kv2), a file or a folder with the CA certificates to trust, in PEM format. No others are
+            trusted then.
+          - If not set, E(BAO_CACERT), E(VAULT_CACERT), E(BAO_CAPATH) or E(VAULT_CAPATH) is used, and if these are not
+            set either, what is trusted is as with O(ca_path).
         type: path
       validate_certs:
         description:
@@ -104,12 +111,13 @@ options:
           - If not set, E(BAO_SKIP_VERIFY) or E(VAULT_SKIP_VERIFY) decides, and V(true) if that is not set either.
         type: bool
       timeout:
-        description: With V(vault_kv2), the seconds that one request may take.
+        description:
+          - With V(vault_kv2), the seconds that a request may wait for the next piece of its answer.
         type: float
         default: 30.0
       retries:
         description:
-          - With V(vault_kv2), how often a request is repeated after a failed connection, HTTP 412, 429 or 5xx. A
+          - With V(vault_kv2), how often a request is repeated after a failed connection, HTTP 408, 412, 429 or 5xx. A
             repeated write is harmless because it names the version that it replaces.
         type: int
         default: 4

@@ -5,31 +5,47 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: ipsec_tunnel_options
-short_description: A tunnel that was read, as options of ipsec_tunnel
+short_description: Tunnels that were read, as options of ipsec_tunnel
 version_added: 1.0.0
 author: The magicwan.cloudflare authors (@magicwan)
 description:
-  - Keeps the writable part of a tunnel, so that what M(magicwan.cloudflare.ipsec_tunnel_info) returned can be kept in a
-    file, and given to M(magicwan.cloudflare.ipsec_tunnel) again.
+  - Keeps the writable part of tunnels, so that what M(magicwan.cloudflare.ipsec_tunnel_info) returned can be kept in a
+    file, and given to M(magicwan.cloudflare.ipsec_tunnel) or M(magicwan.cloudflare.ipsec_tunnels) again.
+  - What is null or empty is left out, because these modules take an empty value for the removal of a field.
+  - Takes the C(values) of a C(cloudflare_magic_wan_ipsec_tunnel) in C(terraform show -json), too.
 options:
   _input:
-    description: A tunnel, as M(magicwan.cloudflare.ipsec_tunnel_info) returns it.
-    type: dict
+    description: A tunnel or a list of tunnels, as M(magicwan.cloudflare.ipsec_tunnel_info) returns them.
+    type: raw
     required: true
+seealso:
+  - module: magicwan.cloudflare.ipsec_tunnel_info
+  - module: magicwan.cloudflare.ipsec_tunnels
 """
 
 EXAMPLES = r"""
-wanted: "{{ all_tunnels.ipsec_tunnels | map('magicwan.cloudflare.ipsec_tunnel_options') }}"
+- name: Read all tunnels
+  magicwan.cloudflare.ipsec_tunnel_info:
+  register: account
+
+- name: Keep them as code
+  ansible.builtin.copy:
+    content: "{{ {'fleet': account.ipsec_tunnels | magicwan.cloudflare.ipsec_tunnel_options} | to_nice_yaml }}"
+    dest: "{{ playbook_dir }}/fleet.yml"
+    mode: "0644"
 """
 
 RETURN = r"""
 _value:
-  description: Options of M(magicwan.cloudflare.ipsec_tunnel), without those that are not set.
-  type: dict
+  description:
+    - Options of M(magicwan.cloudflare.ipsec_tunnel), without those that are not set. A list of them for a list.
+  type: raw
 """
 
 import typing as t
+from collections.abc import Iterable, Mapping
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._filters import one_line_errors
 
@@ -43,6 +59,19 @@ class FilterModule:
 
 
 @one_line_errors
-def ipsec_tunnel_options(tunnel: t.Any) -> dict[str, t.Any]:
+def ipsec_tunnel_options(tunnels: t.Any) -> t.Any:
     """See DOCUMENTATION."""
+    if isinstance(tunnels, Mapping):
+        return _options(tunnels)
+    if isinstance(tunnels, str) or not isinstance(tunnels, Iterable):
+        raise InputError(f"ipsec_tunnel_options takes a tunnel or a list of tunnels, not {type(tunnels).__name__}")
+    return [_options(x) for x in tunnels]
+
+
+def _options(tunnel: t.Any) -> dict[str, t.Any]:
+    if not isinstance(tunnel, Mapping) or not tunnel.get("name"):
+        raise InputError(
+            "ipsec_tunnel_options was given something that has no name and so is no tunnel; of a result of"
+            " ipsec_tunnel_info it takes ipsec_tunnels, of a resource of terraform its values"
+        )
     return options(tunnel)

@@ -20,7 +20,7 @@ options:
     required: true
   records:
     description:
-      - The escrow's records, as RV(magicwan.cloudflare.psk_escrow#module:tunnels) of the operation V(read).
+      - The escrow's records, as RV(magicwan.cloudflare.psk_escrow_info#module:tunnels).
     type: list
     elements: dict
     required: true

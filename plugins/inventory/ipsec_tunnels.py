@@ -43,7 +43,9 @@ options:
     env:
       - name: CLOUDFLARE_BASE_URL
   tunnels:
-    description: Which tunnels to take, by identifiers, exact names, or globs over names. V(all) takes all.
+    description:
+      - Which tunnels to take, by identifiers, exact names, or globs over names.
+      - V(all) and V(*) take all, even where a tunnel is named so, of which a warning tells.
     type: list
     elements: str
     default: [all]
@@ -68,6 +70,8 @@ options:
     elements: str
     default: [30d, 90d, 365d]
 notes:
+  - O(account_id), O(api_token), O(api_email), O(api_key), O(base_url) and O(ca_path) may be templates, so that a secret
+    can come from a lookup or an encrypted extra variable. Of variables, such a template sees the extra ones only.
   - Groups by age are C(psk_age_up_to_30d), C(psk_age_up_to_90d), C(psk_age_up_to_365d), C(psk_age_over_365d) and so on
     as O(psk_ages) says, by the oldest PSK of a device, and C(psk_age_none) for devices with a tunnel that has no PSK.
     All of them exist, also the empty ones.
@@ -97,6 +101,8 @@ plugin: magicwan.cloudflare.ipsec_tunnels
 # keyed_groups:
 #   - key: ipsec_tunnels | map(attribute='cloudflare_endpoint') | unique
 #     prefix: endpoint
+# # A template of this file sees extra variables, and may look secrets up.
+# api_token: "{{ lookup('ansible.builtin.env', 'MAGIC_WAN_TOKEN') }}"
 # cache: true
 # cache_plugin: ansible.builtin.jsonfile
 # cache_connection: ~/.cache/ipsec_tunnels
@@ -106,18 +112,22 @@ plugin: magicwan.cloudflare.ipsec_tunnels
 import time
 import typing as t
 
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import connection_of, connection_spec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import (
+    REQUESTS_IMPORT_ERROR,
+    Client,
+    Connection,
+)
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
     CloudflareError,
     InputError,
     internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import select
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import hidden_names, select
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._devices import (
     Device,
     Tunnel,
@@ -138,6 +148,7 @@ except ImportError:
 
 
 GROUP = "magicwan"
+TEMPLATED = ("account_id", "api_token", "api_email", "api_key", "base_url", "ca_path")
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 
 
@@ -165,7 +176,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _fill(self, path: str, cache: bool) -> None:
         pattern, ages = parse_pattern(self.get_option("name_pattern")), parse_ages(self.get_option("psk_ages"))
-        tunnels = select(self._tunnels(path, cache), self.get_option("tunnels"))
+        listed, wanted = self._tunnels(path, cache), self.get_option("tunnels")
+        hidden = hidden_names(listed, wanted)
+        if hidden:
+            self.display.warning(f"ipsec_tunnels: {hidden}")
+        tunnels = select(listed, wanted)
         unassigned = self.get_option("unassigned")
         found, left = devices(
             [dict(x) for x in tunnels], pattern=pattern, ages=ages, alone=unassigned == "alone", now=time.time_ns()
@@ -181,10 +196,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for device in found:
             self._add(device)
 
+    def _connection(self) -> Connection:
+        """The connection that the options describe. Where they are templates, extra variables are what these see."""
+        given = {name: self.get_option(name) for name in connection_spec().options}
+        self.templar.available_variables = self._vars
+        for name in TEMPLATED:
+            try:
+                value = self.templar.template(given[name])
+            except AnsibleError as exc:
+                # The text of the error may hold what the template is made of.
+                raise InputError(f"{name} is a template that fails ({type(exc).__name__})") from None
+            given[name] = None if value is None else str(value)
+        connection = connection_of(given)
+        mark_as_secret([x for x in (connection.api_token, connection.api_key) if x])
+        return connection
+
     def _tunnels(self, path: str, cache: bool) -> list[Tunnel]:
         """The account's tunnels without secrets, out of the cache if it is to be used and holds this account's."""
-        connection = connection_of({name: self.get_option(name) for name in connection_spec().options})
-        mark_as_secret([x for x in (connection.api_token, connection.api_key) if x])
+        connection = self._connection()
         source = f"{connection.base_url} {connection.account_id}"
         use_cache = self.get_option("cache")
         key = self.get_cache_key(path)

@@ -18,7 +18,9 @@ extends_documentation_fragment:
   - magicwan.cloudflare._escrow
 options:
   _terms:
-    description: Identifiers or exact names of tunnels.
+    description:
+      - Identifiers or exact names of tunnels. Names are those that the last run has seen; an identifier is always
+        right.
     type: list
     elements: str
     required: true
@@ -39,7 +41,7 @@ options:
 notes:
   - With the backend V(file) the file is opened with the run's own vault secrets, or O(escrow.vault_password_file).
 seealso:
-  - module: magicwan.cloudflare.psk_escrow
+  - module: magicwan.cloudflare.psk_escrow_info
 """
 
 EXAMPLES = r"""
@@ -70,21 +72,24 @@ _raw:
 """
 
 import os
-import re
 import typing as t
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import internal_error
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, parse_time
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import mark_as_secret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._backends import make_backend
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import psk_of_device
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import (
-    Backend,
-    EscrowError,
-    Stored,
-)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import psk_of, without
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store, find
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._stores import make_store
+
+display = Display()
+
+# A record that was written so much earlier than the newest one, in nanoseconds, was not in the last run.
+OUTDATED = 86400 * NANO
 
 
 class LookupModule(LookupBase):
@@ -94,14 +99,19 @@ class LookupModule(LookupBase):
         """The PSKs; an error leaves as one line without a secret."""
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            backend = make_backend(
+            store = make_store(
                 self.get_option("escrow"),
                 self.get_option("account_id"),
                 self._loader._vault.secrets,
                 os.environ,
                 self._loader,
             )
-            psks = _psks(backend, [str(x) for x in terms], self.get_option("which"))
+            if store is None:
+                raise EscrowError("escrow.backend is none, which keeps nothing")
+            try:
+                psks = [_psk(store, str(x), self.get_option("which")) for x in terms]
+            finally:
+                store.close()
         except EscrowError as exc:
             raise AnsibleError(f"ipsec_psk: {exc}") from None
         except Exception as exc:
@@ -110,22 +120,26 @@ class LookupModule(LookupBase):
         return psks
 
 
-def _psks(backend: Backend, terms: list[str], which: str) -> list[str]:
-    ids = [x for x in terms if re.fullmatch(r"[0-9a-f]{32}", x)]
-    records = backend.load(ids) if ids else {}
-    if set(terms) - set(records):
-        records = backend.load()
-    return [_psk(records, term, which) for term in terms]
-
-
-def _psk(records: Mapping[str, Stored], term: str, which: str) -> str:
-    named = [i for i, stored in records.items() if stored.record["name"] == term]
-    if term not in records and len(named) != 1:
-        why = "of this id or name" if not named else f"of this name only: there are {len(named)}, so give the id"
-        raise EscrowError(f"the escrow has no tunnel {term!r} {why}" if not named else f"{term!r} is not {why}")
-    record = records[term if term in records else named[0]].record
-    psk = psk_of_device(record) if which == "device" else (record[which] or {}).get("psk")
+def _psk(store: Store, term: str, which: str) -> str:
+    ((tunnel_id, stored),) = find(store, [term]).items()
+    record = stored.record
+    if tunnel_id != term:
+        _warn_if_outdated(store, term, record)
+    psk = psk_of(record, which)
     if not psk:
-        kind = "PSK that its device should have" if which == "device" else f"{which} PSK"
-        raise EscrowError(f"the escrow knows no {kind} of tunnel {term!r}, which is {record['state']}")
-    return t.cast(str, psk)
+        raise EscrowError(without(term, record, which))
+    return psk
+
+
+def _warn_if_outdated(store: Store, name: str, record: Record) -> None:
+    """Each run brings the names of its tunnels up to date; of others nobody knows if they still have theirs."""
+    newest = max((_written(x.record) for x in store.load().values()), default=0)
+    if newest - _written(record) > OUTDATED:
+        display.warning(
+            f"ipsec_psk: the record of {name!r} was not written when others were, so that the tunnel may have another"
+            " name by now; give its id to be sure"
+        )
+
+
+def _written(record: Record) -> int:
+    return parse_time(record.history[-1].get("on")) or 0 if record.history else 0

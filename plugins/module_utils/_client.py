@@ -15,46 +15,29 @@ from __future__ import annotations
 
 import re
 import time
-import traceback
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _answers, _http
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import (
     AnswerError,
     ApiError,
-    AuthError,
     CloudflareError,
     InputError,
     NotFoundError,
-    RateLimitError,
-    ServerError,
+    StoppedError,
     TransportError,
+    internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import psks_in, redact
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._version import VERSION
 
-REQUESTS_IMPORT_ERROR: str | None
-try:
-    import requests
-    from requests.adapters import HTTPAdapter
-    from requests.auth import AuthBase
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError
-    from urllib3.util.retry import Retry
-except ImportError:
-    REQUESTS_IMPORT_ERROR = traceback.format_exc()
-    AuthBase = object  # type: ignore[assignment,misc]
-    Retry = object  # type: ignore[assignment,misc]
-else:
-    REQUESTS_IMPORT_ERROR = None
-
+REQUESTS_IMPORT_ERROR = _http.REQUESTS_IMPORT_ERROR
 DEFAULT_BASE_URL = "https://api.cloudflare.com/client/v4"
-CONNECT_TIMEOUT = 10.0
-RETRIED_STATUSES = (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 527, 530)
-BACKOFF_FACTOR = 0.5
 MAX_PAUSE = 600.0
+MOST_PAGES = 1000
 _BUDGET = re.compile(r";\s*r=(\d+)\s*;\s*t=(\d+)")
 
 # ASSUMPTION GRAPHQL: the names of the types are those of Cloudflare's public examples; there is no published schema.
@@ -103,7 +86,7 @@ class Connection:
             raise InputError("base_url must be an http or https URL such as " + DEFAULT_BASE_URL)
         if url.username or url.password:
             raise InputError("base_url must not hold credentials")
-        if url.scheme == "http" and not _is_loopback(url.hostname):
+        if url.scheme == "http" and not _http.is_loopback(url.hostname):
             raise InputError("base_url must use https: plain http is accepted for an address of this machine only")
         if not self.api_token and not (self.api_email and self.api_key):
             raise InputError("no credentials: set api_token (CLOUDFLARE_API_TOKEN), or api_email and api_key")
@@ -121,8 +104,8 @@ class PskAnswer:
     repeated: bool
 
 
-class _Auth(AuthBase):
-    """Sets the credentials itself, so that requests never replaces them by an entry of ~/.netrc."""
+class _Auth:
+    """The credentials, in one scheme."""
 
     def __init__(self, connection: Connection) -> None:
         if connection.api_token:
@@ -135,44 +118,50 @@ class _Auth(AuthBase):
         return request
 
 
-class _Retry(Retry):
-    """urllib3's rules, but for one: a 429 was not carried out, so it may be repeated whatever the method."""
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        if status_code == 429:
-            return bool(self.total)
-        return bool(super().is_retry(method, status_code, has_retry_after))
-
-    def increment(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        """The last error alone does not tell whether an earlier attempt was carried out: hands the attempts on."""
-        try:
-            return super().increment(*args, **kwargs)
-        except MaxRetryError as exc:
-            exc.attempts = self.history  # type: ignore[attr-defined]
-            raise
-
-
 class Client:
     """One account's IPsec tunnels. Not safe for use from several threads.
 
-    ``reserve`` is how many requests the rate limit must still allow, so that another one may be sent at once.
+    ``reserve`` is how many requests the rate limit must still allow, so that another one may be sent at once. ``say``
+    gets a line when there is something to wait for; ``sleep`` waits, and is there for tests.
     """
 
-    def __init__(self, connection: Connection, secrets: Iterable[str] = (), reserve: int = 1) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        secrets: Iterable[str] = (),
+        reserve: int = 1,
+        *,
+        say: Callable[[str], None] | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._reserve = reserve
         self._allowed_at = 0.0
+        self._say = say
+        self._sleep = sleep
         self._secrets = {s for s in (connection.api_token, connection.api_key, *secrets) if s}
         self._base = connection.base_url.rstrip("/")
         self._tunnels = f"/accounts/{connection.account_id}/magic/ipsec_tunnels"
-        host = urlsplit(self._base).hostname or ""
-        # No proxy reaches an address of this machine, and plain http through one would show the credentials.
-        self._proxies = {"no_proxy": host} if _is_loopback(host) else None
         self._session = self._make_session()
 
-    def _make_session(self) -> requests.Session:
-        session = requests.Session()
-        session.auth = _Auth(self._connection)
+    def _make_session(self) -> _http.Session:
+        connection = self._connection
+        # The same PSKs may be set again, and a query may be asked again. A tunnel must not be created again.
+        repeatable = (self._base + self._tunnels + "/psk", self._base + "/graphql")
+        session = _http.Session(
+            _http.Server(
+                url=self._base,
+                name="Cloudflare's API",
+                timeout=connection.timeout,
+                retries=connection.retries,
+                ca_path=connection.ca_path,
+                validate_certs=connection.validate_certs,
+            ),
+            _answers.rules(lambda method, url: method != "POST" or url in repeatable),
+            auth=_Auth(connection),
+            say=self._say,
+            sleep=self._sleep,
+        )
         session.headers.update(
             {
                 "User-Agent": f"magicwan.cloudflare/{VERSION} (Ansible collection)",
@@ -180,56 +169,38 @@ class Client:
                 "x-magic-new-hc-target": "true",
             }
         )
-        # requests takes the adapter with the longest matching prefix: only under these may a POST be repeated.
-        session.mount(self._base, self._adapter(frozenset({"GET", "PUT", "DELETE"})))
-        session.mount(self._base + self._tunnels + "/psk", self._adapter(frozenset({"POST"})))
-        session.mount(self._base + "/graphql", self._adapter(frozenset({"POST"})))
         return session
-
-    def _adapter(self, methods: frozenset[str]) -> HTTPAdapter:
-        options: dict[str, t.Any] = {
-            "total": self._connection.retries,
-            "other": 0,  # TLS: a second try does not help, and urllib3 would make it for a create, too
-            "redirect": False,
-            "status_forcelist": RETRIED_STATUSES,
-            "allowed_methods": methods,
-            "backoff_factor": BACKOFF_FACTOR,
-            "raise_on_status": False,
-            "respect_retry_after_header": True,
-        }
-        try:
-            retry = _Retry(backoff_jitter=BACKOFF_FACTOR, **options)
-        except TypeError:  # urllib3 1.26 has no jitter
-            retry = _Retry(**options)
-        return HTTPAdapter(max_retries=retry)
 
     # -- operations -------------------------------------------------------------------------------------------------
 
     def list_tunnels(self) -> list[Tunnel]:
         """All tunnels of the account, in the API's order. Raises AnswerError when the list cannot be trusted."""
-        result, dummy, envelope = self._call("GET", self._tunnels, doing="listing the IPsec tunnels")
-        tunnels = result.get("ipsec_tunnels") if isinstance(result, Mapping) else result
-        if tunnels is None:
-            tunnels = []
-        if not isinstance(tunnels, list) or not all(isinstance(x, dict) and x.get("id") for x in tunnels):
-            raise AnswerError("listing the IPsec tunnels: the answer holds no list of tunnels")
-        pages = (envelope.get("result_info") or {}).get("total_pages")
-        if isinstance(pages, int) and pages > 1:
-            raise AnswerError(f"listing the IPsec tunnels: the answer is one page of {pages}; this is not supported")
-        if len({x["id"] for x in tunnels}) != len(tunnels):
-            raise AnswerError("listing the IPsec tunnels: the answer holds one tunnel id twice; try again later")
-        return tunnels
+        doing = "listing the IPsec tunnels"
+        tunnels: list[Tunnel] = []
+        page: dict[str, t.Any] = {}
+        for dummy in range(MOST_PAGES):
+            envelope, dummy2 = self._call("GET", self._tunnels, doing=doing, params=page)
+            found = _tunnels_of(envelope.result, doing)
+            tunnels += found
+            following = _next_page(envelope.info, page, len(found), len(tunnels))
+            if following is None:
+                return _complete(tunnels, envelope.info, doing)
+            if following == page:
+                break
+            page = following
+        raise AnswerError(f"{doing}: the pages of the list don't come to an end")
 
     def get_tunnel(self, tunnel_id: str) -> Tunnel:
         """One tunnel by its id. Raises NotFoundError."""
-        result, dummy, dummy2 = self._call("GET", self._one(tunnel_id), doing=f"reading tunnel {tunnel_id}")
-        return _tunnel_of(result, "ipsec_tunnel", f"reading tunnel {tunnel_id}")
+        envelope, dummy = self._call("GET", self._one(tunnel_id), doing=f"reading tunnel {tunnel_id}")
+        return _tunnel_of(envelope.result, "ipsec_tunnel", f"reading tunnel {tunnel_id}")
 
     def create_tunnel(self, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
         """Creates a tunnel; never again after a lost answer. With ``validate_only``: checks, returns {}."""
         self._secrets.update(psks_in([body]))
         doing = f"{'validating' if validate_only else 'creating'} tunnel {body.get('name')!r}"
-        result, dummy, dummy2 = self._call("POST", self._tunnels, body=body, validate_only=validate_only, doing=doing)
+        envelope, dummy = self._call("POST", self._tunnels, body=body, validate_only=validate_only, doing=doing)
+        result = envelope.result
         if validate_only:
             return {}
         if isinstance(result, Mapping) and isinstance(result.get("ipsec_tunnels"), list) and result["ipsec_tunnels"]:
@@ -237,36 +208,60 @@ class Client:
         return _tunnel_of(result, "ipsec_tunnel", doing)
 
     def update_tunnel(self, tunnel_id: str, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
-        """Replaces the writable part of a tunnel. With ``validate_only``: checks, returns {}."""
+        """Replaces the writable part of a tunnel. With ``validate_only``: checks, returns {}.
+
+        An answer that only says that the tunnel was modified is followed by one read.
+        """
         self._secrets.update(psks_in([body]))
         doing = f"{'validating' if validate_only else 'updating'} tunnel {body.get('name') or tunnel_id!r}"
-        result, dummy, dummy2 = self._call(
-            "PUT", self._one(tunnel_id), body=body, validate_only=validate_only, doing=doing
-        )
+        envelope, dummy = self._call("PUT", self._one(tunnel_id), body=body, validate_only=validate_only, doing=doing)
         if validate_only:
             return {}
+        result = envelope.result
         _must_be_done(result, "modified", doing)
+        if isinstance(result, Mapping) and result.get("modified") is True and "modified_ipsec_tunnel" not in result:
+            try:
+                return self.get_tunnel(tunnel_id)
+            except CloudflareError as exc:
+                raise AnswerError(f"{doing}: carried out, but then {exc.message}", outcome_unknown=True) from None
         return _tunnel_of(result, "modified_ipsec_tunnel", doing)
 
     def delete_tunnel(self, tunnel_id: str, *, validate_only: bool = False) -> None:
         """Deletes a tunnel; one that is gone already counts as deleted."""
         doing = f"{'validating the deletion of' if validate_only else 'deleting'} tunnel {tunnel_id}"
         try:
-            result, dummy, dummy2 = self._call("DELETE", self._one(tunnel_id), validate_only=validate_only, doing=doing)
+            envelope, dummy = self._call("DELETE", self._one(tunnel_id), validate_only=validate_only, doing=doing)
         except NotFoundError:
             return
         if not validate_only:
-            _must_be_done(result, "deleted", doing)
+            _must_be_done(envelope.result, "deleted", doing)
 
-    def set_psks(self, psks: Mapping[str, str], *, validate_only: bool = False) -> PskAnswer:
-        """Sets the PSKs of several tunnels in one call; ``psks`` maps tunnel ids to keys."""
+    def set_psks(
+        self,
+        psks: Mapping[str, str],
+        *,
+        validate_only: bool = False,
+        before_each: Callable[[], None] | None = None,
+    ) -> PskAnswer:
+        """Sets the PSKs of several tunnels in one call; ``psks`` maps tunnel ids to keys.
+
+        ``before_each`` is called right before every attempt, and stops the call by raising, best a CloudflareError:
+        then StoppedError is raised, whose ``outcome_unknown`` tells whether an earlier attempt may have been carried
+        out.
+        """
         self._secrets.update(psks.values())
         doing = f"{'validating' if validate_only else 'setting'} {len(psks)} PSKs"
         body = {"psks": [{"id": tunnel_id, "psk": psk} for tunnel_id, psk in psks.items()]}
-        result, repeated, dummy = self._call(
-            "POST", self._tunnels + "/psk", body=body, validate_only=validate_only, doing=doing
+        envelope, repeated = self._call(
+            "POST",
+            self._tunnels + "/psk",
+            body=body,
+            validate_only=validate_only,
+            doing=doing,
+            before_each=before_each,
+            hints=dict.fromkeys(_answers.NO_ROUTE, _NO_BULK_ENDPOINT),
         )
-        result = result if isinstance(result, Mapping) else {}
+        result = envelope.result if isinstance(envelope.result, Mapping) else {}
         applied, unapplied = result.get("successfully_applied_psks"), result.get("unapplied_psks")
         return PskAnswer(
             applied={k: v for k, v in applied.items() if isinstance(v, dict)} if isinstance(applied, dict) else {},
@@ -302,29 +297,29 @@ class Client:
             "until": until,
             "limit": HEALTH_ROWS,
         }
-        response = self._request(
+        answer = self._request(
             "POST", "/graphql", body={"query": HEALTH_QUERY, "variables": variables}, doing=doing, writes=False
         )
-        answer = _json_of(response)
-        if answer is None or not 200 <= response.status_code < 300 or "success" in answer:
-            raise self._answer_error(response, _envelope_of(response), doing, False, False)
-        errors = answer.get("errors")
+        said = _answers.json_of(answer)
+        if said is None or not 200 <= answer.status < 300 or "success" in said:
+            raise _answers.error_of(answer, doing, self._clean, writes=False)
+        errors = said.get("errors")
         if errors:
             first = errors[0] if isinstance(errors, list) and isinstance(errors[0], Mapping) else {}
             detail = self._clean(first.get("message")) or "no reason given"
             raise ApiError(
                 f"{doing}: {detail} (GraphQL); the credentials need the permission Account Analytics Read",
-                status=response.status_code,
-                ray_id=self._clean(response.headers.get("cf-ray")),
+                status=answer.status,
+                ray_id=self._clean(answer.headers.get("cf-ray")),
                 detail=detail,
             )
         try:
-            found = answer["data"]["viewer"]["accounts"][0][HEALTH_DATASET]
+            found = said["data"]["viewer"]["accounts"][0][HEALTH_DATASET]
             complete = all(x["dimensions"]["tunnelName"] and x["count"] and "tunnelState" in x["avg"] for x in found)
         except (KeyError, IndexError, TypeError):
             complete = False
         if not complete:
-            raise AnswerError(f"{doing}: the answer holds no health data", status=response.status_code)
+            raise AnswerError(f"{doing}: the answer holds no health data", status=answer.status)
         return list(found)
 
     # -- transport --------------------------------------------------------------------------------------------------
@@ -341,16 +336,26 @@ class Client:
         *,
         doing: str,
         body: Mapping[str, t.Any] | None = None,
+        params: Mapping[str, t.Any] | None = None,
         validate_only: bool = False,
-    ) -> tuple[t.Any, bool, Mapping[str, t.Any]]:
-        """One API call. Returns ``result``, whether an earlier attempt may have been carried out, and the envelope."""
+        before_each: Callable[[], None] | None = None,
+        hints: Mapping[int, str] | None = None,
+    ) -> tuple[_answers.Envelope, bool]:
+        """One API call. Returns the envelope of its success, and whether an earlier attempt may have been done, too."""
         writes = method != "GET" and not validate_only
-        response = self._request(method, path, body=body, validate_only=validate_only, doing=doing, writes=writes)
-        repeated = writes and _may_have_been_done_before(response)
-        envelope = _envelope_of(response)
-        if not (200 <= response.status_code < 300 and envelope is not None and envelope.get("success") is True):
-            raise self._answer_error(response, envelope, doing, writes, repeated)
-        return envelope.get("result"), repeated, envelope
+        answer = self._request(
+            method,
+            path,
+            doing=doing,
+            writes=writes,
+            body=body,
+            params={**(params or {}), **({"validate_only": "true"} if validate_only else {})},
+            before_each=before_each,
+        )
+        envelope = _answers.envelope_of(answer)
+        if not (200 <= answer.status < 300 and envelope is not None and envelope.success):
+            raise _answers.error_of(answer, doing, self._clean, writes=writes, hints=hints)
+        return envelope, answer.repeated
 
     def _request(
         self,
@@ -360,93 +365,31 @@ class Client:
         doing: str,
         writes: bool,
         body: Mapping[str, t.Any] | None = None,
-        validate_only: bool = False,
-    ) -> requests.Response:
-        """The answer to one request, whatever it says; urllib3 has repeated what may be repeated."""
-        connection = self._connection
-        time.sleep(max(0.0, self._allowed_at - time.monotonic()))
+        params: Mapping[str, t.Any] | None = None,
+        before_each: Callable[[], None] | None = None,
+    ) -> _http.Answer:
+        """The answer to one request, whatever it says; the session has repeated what may be repeated."""
+        self._wait_for_the_rate_limit()
         try:
-            response = self._session.request(
-                method,
-                self._base + path,
-                params={"validate_only": "true"} if validate_only else None,
-                json=body,
-                timeout=(min(CONNECT_TIMEOUT, connection.timeout), connection.timeout),
-                # Given with each request, because REQUESTS_CA_BUNDLE would override the session's setting.
-                verify=(connection.ca_path or True) if connection.validate_certs else False,
-                proxies=self._proxies,
-                allow_redirects=False,
+            answer = self._session.exchange(
+                method, self._base + path, json=body, params=params or None, before_each=before_each
             )
-        except (requests.RequestException, OSError, ValueError) as exc:
-            raise self._transport_error(exc, doing, writes) from None
-        self._allowed_at = time.monotonic() + _pause(response.headers.get("Ratelimit", ""), self._reserve)
-        return response
+        except _http.NoAnswer as exc:
+            unknown = writes and exc.maybe_done
+            if exc.stopped_by is not None:
+                raise _stopped(exc.stopped_by, doing, unknown) from exc.stopped_by
+            text = f"{doing}: {exc.why} ({urlsplit(self._base).netloc}){_answers.UNKNOWN if unknown else ''}"
+            raise TransportError(text, outcome_unknown=unknown) from None
+        self._allowed_at = time.monotonic() + _pause(answer.headers.get("Ratelimit", ""), self._reserve)
+        return answer if writes else replace(answer, repeated=False)
 
-    def _transport_error(self, exc: Exception, doing: str, writes: bool) -> TransportError:
-        if isinstance(exc, requests.exceptions.SSLError):
-            why = "TLS failed; check ca_path, validate_certs and the clock"
-        elif isinstance(exc, requests.exceptions.ProxyError):
-            why = "the proxy refused; check https_proxy and no_proxy"
-        elif isinstance(exc, requests.exceptions.Timeout) or "timed out" in str(exc):
-            why = f"no answer within {self._connection.timeout:g} s"
-        elif isinstance(exc, (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-            why = "the connection failed or was closed before the answer was complete"
-        else:
-            why = f"the request failed ({type(exc).__name__})"
-        host = urlsplit(self._base).netloc
-        unknown = writes and not _was_never_sent(exc)
-        return TransportError(f"{doing}: {why} ({host}){_unknown(unknown)}", outcome_unknown=unknown)
-
-    def _answer_error(
-        self,
-        response: requests.Response,
-        envelope: Mapping[str, t.Any] | None,
-        doing: str,
-        writes: bool,
-        repeated: bool,
-    ) -> CloudflareError:
-        status = response.status_code
-        ray_id = self._clean(response.headers.get("cf-ray"))
-        ray = f", cf-ray {ray_id}" if ray_id else ""
-        if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", "")).netloc or "nowhere"
-            message = f"{doing}: the API redirects to {self._clean(target)}, which is refused; check base_url"
-            return AnswerError(message + _unknown(repeated), status=status, ray_id=ray_id, outcome_unknown=repeated)
-        if envelope is None:
-            kind = "HTML" if "html" in response.headers.get("Content-Type", "").lower() else "no complete JSON"
-            unknown = repeated or (writes and (status >= 500 or status == 408 or status < 300))
-            error_class: type[CloudflareError] = ServerError if status >= 500 or status == 408 else AnswerError
-            error_class = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitError}.get(
-                status, error_class
-            )
-            return error_class(
-                f"{doing}: HTTP {status} with {kind} instead of the API's answer{ray}{_unknown(unknown)}",
-                status=status,
-                ray_id=ray_id,
-                outcome_unknown=unknown,
-            )
-        error = _first_error(envelope)
-        code = error.get("code") if isinstance(error.get("code"), int) else None
-        detail = self._clean(error.get("message")) or "no reason given"
-        source = error.get("source")
-        pointer = self._clean(source.get("pointer")) if isinstance(source, Mapping) else None
-        error_class = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitError}.get(status, ApiError)
-        hint = _HINTS.get(error_class, "")
-        if status >= 500 or status == 408:
-            error_class = ServerError
-        unknown = repeated or (writes and (error_class is ServerError or status < 300))
-        where = f" at {pointer}" if pointer else ""
-        number = "" if code is None else f", code {code}"
-        return error_class(
-            f"{doing}: {detail}{where} (HTTP {status}{number}{ray}){hint}{_unknown(unknown)}",
-            status=status,
-            code=code,
-            pointer=pointer,
-            ray_id=ray_id,
-            documentation_url=self._clean(error.get("documentation_url")),
-            detail=detail,
-            outcome_unknown=unknown,
-        )
+    def _wait_for_the_rate_limit(self) -> None:
+        pause = self._allowed_at - time.monotonic()
+        if pause <= 0:
+            return
+        if self._say is not None and pause >= _http.TOLD_PAUSE:
+            self._say(f"Cloudflare's API: the rate limit is used up; waiting {pause:.0f} s before the next request")
+        (self._sleep or time.sleep)(pause)
 
     def _clean(self, text: t.Any) -> str | None:
         """Text from outside as one short line without secrets."""
@@ -455,22 +398,19 @@ class Client:
         return " ".join(redact(str(text), self._secrets).split())[:300]
 
 
-_HINTS: dict[type[ApiError], str] = {
-    AuthError: "; check the credentials and their Magic WAN permission on this account",
-    NotFoundError: "; check account_id and the tunnel",
-    RateLimitError: "; wait for the rate limit to pass, or raise retries",
-}
+_NO_BULK_ENDPOINT = (
+    "if account_id is right, this account has no endpoint that sets PSKs in bulk (POST .../ipsec_tunnels/psk); ask"
+    " Cloudflare for it"
+)
 
 
-def _unknown(unknown: bool) -> str:
-    return "; whether it was carried out is not known" if unknown else ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _stopped(reason: Exception, doing: str, unknown: bool) -> StoppedError:
+    """What the caller has said right before an attempt. The text of an exception that nobody foresaw stays inside."""
+    why = reason.message if isinstance(reason, CloudflareError) else internal_error(reason).message
+    return StoppedError(
+        f"{doing}: stopped before it was sent{' again' if unknown else ''}: {why}{_answers.UNKNOWN if unknown else ''}",
+        outcome_unknown=unknown,
+    )
 
 
 def _pause(header: str, reserve: int) -> float:
@@ -478,45 +418,46 @@ def _pause(header: str, reserve: int) -> float:
     return min(MAX_PAUSE, max((float(t) for r, t in _BUDGET.findall(header) if int(r) < reserve), default=0.0))
 
 
-def _may_have_been_done_before(response: requests.Response) -> bool:
-    """Whether an attempt that urllib3 repeated may have been carried out: all but a 429 or a refused connection."""
-    history = getattr(getattr(response.raw, "retries", None), "history", ())
-    return not all(_was_refused(attempt) for attempt in history)
+def _tunnels_of(result: t.Any, doing: str) -> list[Tunnel]:
+    tunnels = result.get("ipsec_tunnels") if isinstance(result, Mapping) else result
+    if tunnels is None:
+        return []
+    if not isinstance(tunnels, list) or not all(isinstance(x, dict) and x.get("id") for x in tunnels):
+        raise AnswerError(f"{doing}: the answer holds no list of tunnels")
+    return tunnels
 
 
-def _was_refused(attempt: t.Any) -> bool:
-    return attempt.status == 429 or isinstance(attempt.error, ConnectTimeoutError)
-
-
-def _was_never_sent(exc: Exception) -> bool:
-    """Whether no attempt of the call got further than the connection."""
-    last = exc.args[0] if exc.args else None
-    if not isinstance(last, MaxRetryError) or not isinstance(last.reason, ConnectTimeoutError):
-        return False
-    return all(_was_refused(attempt) for attempt in last.attempts)  # type: ignore[attr-defined]
-
-
-def _json_of(response: requests.Response) -> Mapping[str, t.Any] | None:
-    try:
-        answer = response.json()
-    except ValueError:
+def _next_page(
+    info: Mapping[str, t.Any], page: Mapping[str, t.Any], on_page: int, so_far: int
+) -> dict[str, t.Any] | None:
+    """What to ask for next, None at the end. The list is not documented as paged, so every known way is followed."""
+    cursors = info.get("cursors")
+    cursor = (cursors.get("after") if isinstance(cursors, Mapping) else None) or info.get("cursor")
+    if isinstance(cursor, str) and cursor:
+        return {"cursor": cursor}
+    if "cursor" in page:
         return None
-    return answer if isinstance(answer, Mapping) else None
+    number, per_page, pages, total = (_number(info.get(x)) for x in ("page", "per_page", "total_pages", "total_count"))
+    current = page.get("page") or number or 1
+    more = (pages is not None and current < pages) or (total is not None and so_far < total and on_page > 0)
+    if pages is None and total is None:
+        more = per_page is not None and 0 < per_page <= on_page
+    if not more:
+        return None
+    return {"page": current + 1, **({} if per_page is None else {"per_page": per_page})}
 
 
-def _envelope_of(response: requests.Response) -> Mapping[str, t.Any] | None:
-    envelope = _json_of(response)
-    return envelope if envelope is not None and "success" in envelope else None
+def _complete(tunnels: list[Tunnel], info: Mapping[str, t.Any], doing: str) -> list[Tunnel]:
+    total = _number(info.get("total_count"))
+    if len({x["id"] for x in tunnels}) != len(tunnels):
+        raise AnswerError(f"{doing}: the answer holds one tunnel id twice; try again later")
+    if total is not None and len(tunnels) < total:
+        raise AnswerError(f"{doing}: the answer holds {len(tunnels)} of {total} tunnels; try again later")
+    return tunnels
 
 
-def _first_error(envelope: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
-    errors = envelope.get("errors")
-    if not isinstance(errors, list) or not errors or not isinstance(errors[0], Mapping):
-        return {}
-    chain = errors[0].get("error_chain")
-    if isinstance(chain, list) and chain and isinstance(chain[0], Mapping):
-        return {**errors[0], **chain[0]}
-    return errors[0]
+def _number(value: t.Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _tunnel_of(result: t.Any, key: str, doing: str) -> Tunnel:

@@ -92,6 +92,10 @@ class TransportError(CloudflareError):
     """No answer: connection, TLS, proxy or time-out."""
 
 
+class StoppedError(CloudflareError):
+    """The caller's guard has stopped the request before it was sent, or sent again."""
+
+
 def internal_error(exc: Exception) -> CloudflareError:
     """An unforeseen exception as an error of ours: its type and place, never its text, which may hold a secret."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]

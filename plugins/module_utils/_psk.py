@@ -10,6 +10,11 @@
 ASSUMPTION PSK-TIME: psk_metadata.last_generated_on moves with every PSK that is set. Cloudflare shows no other trace
 of a PSK. Whether an unrelated update moves it, too, is not known; such a move is taken for a foreign change.
 ASSUMPTION PSK-BATCH: the API takes 1,000 PSKs in one call; no limit is published.
+ASSUMPTION PSK-CLOCK: the times that the list and the answer of POST /psk give for one PSK are apart by the same for all
+tunnels of an account (see skew_of), TIME_TOLERANCE at the most, give or take TIME_PRECISION. A PSK that somebody else
+sets so soon after ours can't be told from it.
+ASSUMPTION PSK-LATE: a request is carried out LATE_REQUEST after it was sent at the latest, also when its sender has
+given up. So a repeated PSK may be set once more, and its time move, after the answer that we got.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ import datetime
 import re
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import check_psk, redact
@@ -27,6 +33,9 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import
 
 BATCH_SIZE = 1000
 NANO = 1_000_000_000
+TIME_TOLERANCE = 5 * NANO
+TIME_PRECISION = 6 * NANO // 10
+LATE_REQUEST = 3600 * NANO
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -68,14 +77,100 @@ def parse_age(age: t.Any, where: str = "max_age") -> int | None:
     return int(match.group(1)) * _AGE_UNITS[match.group(2) or "s"]
 
 
+def format_age(seconds: int, *, rough: bool = False) -> str:
+    """Seconds as parse_age takes them, in days, hours, minutes or seconds; ``rough``, the rest is left out."""
+    for unit in ("d", "h", "m"):
+        size = _AGE_UNITS[unit]
+        if seconds >= size and (rough or seconds % size == 0):
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
 def generated_on(tunnel: Mapping[str, t.Any]) -> str | None:
     """When the tunnel's PSK was set, as the API shows it; None when it has no PSK."""
     return (tunnel.get("psk_metadata") or {}).get("last_generated_on") or None
 
 
-def same_time(one: str | None, other: str | None) -> bool:
-    """Whether two times of the API are one moment, however they are written."""
-    return one == other or (parse_time(one) is not None and parse_time(one) == parse_time(other))
+def same_time(one: str | None, other: str | None, tolerance: int = TIME_PRECISION) -> bool:
+    """Whether two times of the API are one moment, however they are written, within some nanoseconds."""
+    if one == other:
+        return True
+    first, second = parse_time(one), parse_time(other)
+    return first is not None and second is not None and abs(first - second) <= tolerance
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What Cloudflare shows of a tunnel's PSK: when it was set (None: it has none), or, not ``shown``, nothing.
+
+    ``skew`` are the nanoseconds by which the list runs ahead of the answers of POST /psk.
+    """
+
+    on: str | None
+    shown: bool = True
+    skew: int = 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether Cloudflare says that the tunnel has no PSK."""
+        return self.shown and self.on is None
+
+
+def trace_of(tunnel: Mapping[str, t.Any], skew: int = 0) -> Trace:
+    """The trace of a tunnel as the API, or its view, gives it. Without ``psk_metadata`` nothing is known."""
+    if "psk_metadata" not in tunnel:
+        return Trace(None, shown=False)
+    return Trace(generated_on(tunnel), skew=skew)
+
+
+@dataclass(frozen=True)
+class Known:
+    """When our PSK was set; with ``at_least`` the earliest time possible, see ASSUMPTION PSK-LATE."""
+
+    on: str
+    at_least: bool = False
+
+
+SAME, NEWER, LATE, OLDER, UNKNOWN_TIME = "same", "newer", "late", "older", "unknown"
+
+
+def compare(known: Known | None, trace: Trace) -> str:
+    """How the time that Cloudflare shows stands to the one of our PSK.
+
+    NEWER: somebody else has set a PSK since. LATE: that, or an earlier request of ours was carried out late. OLDER: the
+    list is stale, or another run has set a PSK meanwhile.
+    """
+    if known is None or trace.on is None:
+        return UNKNOWN_TIME
+    ours, theirs = parse_time(known.on), parse_time(trace.on)
+    if ours is None or theirs is None:
+        return SAME if known.on == trace.on else NEWER
+    theirs -= trace.skew
+    if abs(theirs - ours) <= TIME_PRECISION:
+        return SAME
+    if theirs < ours:
+        return OLDER
+    return LATE if known.at_least and theirs - ours <= LATE_REQUEST else NEWER
+
+
+def skew_of(pairs: Iterable[tuple[Known | None, Trace]]) -> int:
+    """By how much the list runs ahead of what answers have said, in nanoseconds: the median over all tunnels.
+
+    Only differences that TIME_TOLERANCE allows count: any other has another cause.
+    """
+    found: list[int] = []
+    for known, trace in pairs:
+        ours, theirs = parse_time(known.on if known else None), parse_time(trace.on)
+        if ours is not None and theirs is not None and abs(theirs - ours) <= TIME_TOLERANCE:
+            found.append(theirs - ours)
+    middle = sorted(found)[(len(found) - 1) // 2 : len(found) // 2 + 1]
+    return min(middle, key=abs, default=0)
+
+
+def later_time(one: str | None, other: str | None) -> str | None:
+    """The later one of two times of the API."""
+    first, second = parse_time(one), parse_time(other)
+    return one if first is not None and (second is None or first > second) else other
 
 
 def due(
@@ -87,7 +182,7 @@ def due(
     ``max_age`` in seconds, ``now`` in nanoseconds since 1970. The first of the three rules that is given decides.
     """
     if applied_on:
-        if same_time(reported, applied_on):
+        if same_time(reported, applied_on, TIME_TOLERANCE):
             return False, f"the PSK applied on {applied_on} is in place"
         return True, f"the tunnel reports a PSK of {reported or 'no time'}, not of {applied_on}"
     if reported is None:
@@ -97,8 +192,8 @@ def due(
         if made is None:
             return True, f"the age of the PSK can't be told from {reported!r}"
         if now - made > max_age * NANO:
-            return True, f"the PSK of {reported} is older than {max_age} s"
-        return False, f"the PSK of {reported} is not older than {max_age} s"
+            return True, f"the PSK of {reported} is older than {format_age(max_age)}"
+        return False, f"the PSK of {reported} is not older than {format_age(max_age)}"
     if rotate:
         return True, "rotation was asked for"
     return False, f"the tunnel has a PSK of {reported}"
@@ -147,32 +242,54 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
     return entries
 
 
+# What became of a PSK that was to be set. Unsent: its request never left.
+APPLIED, UNAPPLIED, IN_DOUBT, PLANNED, UNSENT = "applied", "unapplied", "in_doubt", "planned", "unsent"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one PSK after a POST /psk.
+
+    ``repeated``: an earlier request with it may be carried out late, so that ``applied_on`` is the earliest time only.
+    """
+
+    status: str
+    reason: str | None = None
+    applied_on: str | None = None
+    ipsec_id: str | None = None
+    repeated: bool = False
+
+    def outcome(self) -> Entry:
+        """The fields of a module's result."""
+        status = UNAPPLIED if self.status == UNSENT else self.status
+        return outcome(status, self.reason, applied_on=self.applied_on, ipsec_id=self.ipsec_id)
+
+
 def classify(
-    entry: Mapping[str, t.Any],
+    tunnel_id: str,
+    psk: str,
     applied: Mapping[str, Mapping[str, t.Any]],
     unapplied: Mapping[str, str | None],
     *,
     repeated: bool,
-) -> Entry:
-    """What an answer of POST /psk says of one entry: ``{status, applied_on, ipsec_id, reason}``.
+) -> Answer:
+    """What Cloudflare's own answer to POST /psk says of one PSK.
 
     ``repeated``: an earlier attempt of the call may have been carried out, so a refusal proves nothing.
     """
-    tunnel_id, psk = entry["id"], entry["psk"]
     if tunnel_id in applied:
         done = applied[tunnel_id]
         applied_on = generated_on(done)
         if done.get("psk") not in (None, psk):
-            return outcome("in_doubt", "the API confirms another PSK than the one that was sent", applied_on=applied_on)
-        if applied_on is None:
-            return outcome("applied", "the API does not say when", ipsec_id=done.get("ipsec_id"))
-        return outcome("applied", None, applied_on=applied_on, ipsec_id=done.get("ipsec_id"))
+            return Answer(IN_DOUBT, "the API confirms another PSK than the one that was sent", applied_on)
+        reason = None if applied_on else "the API does not say when"
+        return Answer(APPLIED, reason, applied_on, done.get("ipsec_id"), repeated)
     if tunnel_id in unapplied:
         reason = redact(unapplied[tunnel_id] or "no reason given", [psk])
         if repeated:
-            return outcome("in_doubt", f"refused ({reason}), but an earlier attempt may have been carried out")
-        return outcome("unapplied", reason)
-    return outcome("in_doubt", "the answer does not mention this tunnel")
+            return Answer(IN_DOUBT, f"refused ({reason}), but an earlier attempt may have been carried out")
+        return Answer(UNAPPLIED, reason)
+    return Answer(IN_DOUBT, "the answer does not mention this tunnel")
 
 
 def outcome(status: str, reason: str | None, *, applied_on: str | None = None, ipsec_id: str | None = None) -> Entry:

@@ -5,12 +5,8 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""An IPsec tunnel as the user, the API and a diff see it: pure functions over plain dicts.
+"""An IPsec tunnel as the user and the API see it: pure functions over plain dicts.
 
-What the API's sources leave open is decided here and named:
-ASSUMPTION PUT-FULL: an update replaces the whole writable object, so the unmanaged part is sent along. Safe, too, if
-the API should merge.
-ASSUMPTION PUT-KEEPS-PSK: an update without psk keeps the PSK.
 ASSUMPTION TARGET-STRING: a health target given as a string equals the computed default while none is saved, because
 the API's older format shows both as the same string.
 """
@@ -19,7 +15,6 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
@@ -46,10 +41,16 @@ WRITABLE = (
 )
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 BGP_FIELDS = ("customer_asn", "extra_prefixes", "md5_key", "import_filter_id", "export_filter_id")
-HEALTH_DEFAULTS = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
+HEALTH_DEFAULTS: dict[str, t.Any] = {"enabled": True, "rate": "mid", "type": "reply", "direction": None}
+ASN_MAX = 4294967295
+# Each of these takes all tunnels, whatever a tunnel is named.
+ALL = ("all", "*")
 # How many texts of addresses are kept with their canonical form; the same ones come again in every step.
 CANONICAL_KEPT = 65536
+# How many names or problems a message lists.
+SHOWN = 5
 MD5_REFUSED = frozenset('"?\n\r\t\v\f')
+EMPTY: tuple[t.Any, ...] = (None, "", [], {})
 
 
 def tunnel_spec() -> dict[str, t.Any]:
@@ -87,21 +88,6 @@ def tunnel_spec() -> dict[str, t.Any]:
     }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What has to be done. ``body`` is the request, without psk; ``after`` the tunnel as it will be (see view)."""
-
-    action: str  # none, create, update, delete
-    before: Tunnel | None
-    after: Tunnel | None
-    body: Tunnel | None
-    tunnel_id: str | None
-
-    @property
-    def changed(self) -> bool:
-        return self.action != "none"
-
-
 def view(tunnel: Mapping[str, t.Any]) -> Tunnel:
     """The tunnel with all keys that modules return, values in canonical form, null where the API says nothing."""
     bgp, health = tunnel.get("bgp"), tunnel.get("health_check") or {}
@@ -130,9 +116,24 @@ def view(tunnel: Mapping[str, t.Any]) -> Tunnel:
 
 
 def options(tunnel: Mapping[str, t.Any]) -> Tunnel:
-    """The writable part of a tunnel, as options of the module ipsec_tunnel: what was read can be given back."""
+    """The writable part of a tunnel, as options of the module ipsec_tunnel: what was read can be given back.
+
+    Holds neither null nor what is empty, because an empty value asks for the removal of a field.
+    """
     shown = view(tunnel)
-    return {key: shown[key] for key in WRITABLE if shown[key] is not None}
+    told = tunnel.get("health_check") or {}
+    health = {key: value for key, value in shown["health_check"].items() if told.get(key) is not None}
+    if "target" in health:
+        health["target"] = {"saved": health["target"]["saved"]}
+    return t.cast(Tunnel, without_empties({**{key: shown[key] for key in WRITABLE}, "health_check": health}))
+
+
+def without_empties(value: t.Any) -> t.Any:
+    """A copy of plain data without null and what is empty, at any depth."""
+    if isinstance(value, Mapping):
+        cleaned = {key: without_empties(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in cleaned.items() if inner not in EMPTY}
+    return [without_empties(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
 def check_options(wanted: Mapping[str, t.Any], where: str | None = None) -> None:
@@ -154,73 +155,39 @@ def check_options(wanted: Mapping[str, t.Any], where: str | None = None) -> None
             raise InputError(
                 f"{where}{field} must be an IPv{versions[0]} address with its prefix length, not {value!r}"
             )
-    bgp = wanted.get("bgp") or {}
+    for field in REQUIRED:
+        if wanted.get(field) == "":
+            raise InputError(f"{where}{field} can't be removed; leave it out to keep it")
+    _check_bgp(wanted.get("bgp") or {}, where)
+    health = wanted.get("health_check")
+    if health is not None:
+        _check_health(health, where)
+
+
+def _check_bgp(bgp: Mapping[str, t.Any], where: str) -> None:
+    asn = bgp.get("customer_asn")
+    if asn is not None and not 0 <= asn <= ASN_MAX:
+        raise InputError(f"{where}bgp.customer_asn must be 0 to {ASN_MAX}, not {asn}")
     for prefix in bgp.get("extra_prefixes") or ():
         if not _parses(lambda text: ip_network(text, strict=False), prefix):
             raise InputError(f"{where}bgp.extra_prefixes must hold networks in CIDR notation, not {prefix!r}")
     key = bgp.get("md5_key")
-    if key is not None and not key:
-        raise InputError(f"{where}bgp.md5_key must not be empty")
-    if key is not None and (MD5_REFUSED.intersection(key) or not all(" " <= c <= "~" for c in key)):
+    if key and (MD5_REFUSED.intersection(key) or not all(" " <= c <= "~" for c in key)):
         raise InputError(
             f"{where}bgp.md5_key may hold printable ASCII characters except the quotation mark and the question mark"
         )
-    target = (wanted.get("health_check") or {}).get("target")
-    if target is not None and not isinstance(target, str) and not (isinstance(target, Mapping) and "saved" in target):
+
+
+def _check_health(health: Mapping[str, t.Any], where: str) -> None:
+    if all(value is None for value in health.values()):
+        raise InputError(f"{where}health_check can't be removed; leave it out to keep it, or set enabled to false")
+    target = health.get("target")
+    shaped = isinstance(target, str) or (isinstance(target, Mapping) and _saves(target))
+    if target is not None and not shaped:
         raise InputError(f"{where}health_check.target must be an address, or a dictionary with the key saved")
-    saved = _target_saved(target)
+    saved = target_saved(target)
     if saved and not _parses(ip_address, saved):
         raise InputError(f"{where}health_check.target must be an IP address, not {saved!r}")
-
-
-def plan(current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], *, update_psk: str, where: str) -> Plan:
-    """The way from ``current`` (an API tunnel or None) to the options of a module, ``state`` and ``psk`` among them.
-
-    A PSK is sent to a new tunnel, and to an existing one only if ``update_psk`` is ``always``.
-    """
-    if wanted["state"] == "absent":
-        return plan_absent(current)
-    if current is None and wanted.get("id"):
-        raise InputError(
-            f"{where}: no tunnel of the account has the id {wanted['id']!r}; leave id out to create a tunnel"
-        )
-    send_psk = wanted.get("psk") is not None and (current is None or update_psk == "always")
-    found = plan_present(current, wanted, force=send_psk, where=where)
-    if send_psk and found.body is not None:
-        found.body["psk"] = wanted["psk"]
-    return found
-
-
-def plan_present(
-    current: Mapping[str, t.Any] | None, wanted: Mapping[str, t.Any], *, force: bool = False, where: str | None = None
-) -> Plan:
-    """The way from ``current`` (an API tunnel or None) to ``wanted`` (options; None means: not managed).
-
-    ``force`` makes an update of a tunnel that is already as wanted: for a value that can't be read back.
-    """
-    wanted = {key: wanted[key] for key in WRITABLE if wanted.get(key) is not None}
-    if current is None:
-        missing = [key for key in REQUIRED if not wanted.get(key)]
-        if missing:
-            where = where or f"tunnel {wanted.get('name')!r}"
-            raise InputError(f"{where} does not exist; to create it, set {', '.join(missing)}")
-        body = _merge({}, wanted)
-        return Plan("create", None, view(body), body, None)
-    before = view(current)
-    body = _merge(current, wanted)
-    after = {**view(body), **{key: before[key] for key in READ_ONLY}}
-    if after["health_check"]["target"]["saved"] == before["health_check"]["target"]["saved"]:
-        after["health_check"]["target"] = before["health_check"]["target"]
-    if not force and all(_same(key, before[key], after[key], wanted[key]) for key in wanted):
-        return Plan("none", before, before, None, current["id"])
-    return Plan("update", before, after, body, current["id"])
-
-
-def plan_absent(current: Mapping[str, t.Any] | None) -> Plan:
-    """The way to no tunnel."""
-    if current is None:
-        return Plan("none", None, None, None, None)
-    return Plan("delete", view(current), None, None, current["id"])
 
 
 class Index:
@@ -252,9 +219,10 @@ def find(
 
 
 def select(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> list[Mapping[str, t.Any]]:
-    """The tunnels that ``patterns`` name, in the account's order: ids, exact names, globs over names, or ``all``.
+    """The tunnels that ``patterns`` name, in the account's order: ``all``, ids, exact names, or globs over names.
 
-    Raises InputError naming the first pattern that names no tunnel, or a name that several tunnels have.
+    ``all`` and ``*`` take every tunnel, even where one has that name; see only_by_id. Raises InputError naming the
+    first pattern that names no tunnel, a name that several tunnels have, or one that is a glob over others, too.
     """
     by_id = {x["id"]: x for x in tunnels}
     by_name: dict[str, list[str]] = {}
@@ -262,32 +230,52 @@ def select(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> l
         by_name.setdefault(tunnel.get("name") or "", []).append(tunnel["id"])
     chosen: set[str] = set()
     for pattern in patterns:
+        if pattern in ALL and (tunnels or pattern == "all"):
+            chosen.update(by_id)
+            continue
         if pattern in by_id:
             chosen.add(pattern)
-        elif pattern in by_name:
-            ids = by_name[pattern]
-            if len(ids) > 1:
-                raise InputError(f"{len(ids)} tunnels are named {pattern!r} ({', '.join(ids)}); name it by its id")
-            chosen.add(ids[0])
-        elif pattern == "all":
-            chosen.update(by_id)
-        else:
-            found = []
-            if any(c in pattern for c in "*?["):
-                found = [i for name, ids in by_name.items() if fnmatchcase(name, pattern) for i in ids]
-            if not found:
-                raise InputError(f"no tunnel of the account has the id or name {pattern!r}, or matches it")
-            chosen.update(found)
+            continue
+        is_glob = any(c in pattern for c in "*?[")
+        others = [i for name, ids in by_name.items() if is_glob and fnmatchcase(name, pattern) for i in ids]
+        named = by_name.get(pattern, [])
+        if len(named) > 1:
+            raise InputError(f"{len(named)} tunnels are named {pattern!r} ({', '.join(named)}); name it by its id")
+        if named and set(others) - set(named):
+            raise InputError(
+                f"{pattern!r} is the name of the tunnel {named[0]}, and as a glob it matches"
+                f" {len(set(others) - set(named))} others; name that tunnel by its id, or the others by another glob"
+            )
+        if not named and not others:
+            raise InputError(f"no tunnel of the account has the id or name {pattern!r}, or matches it")
+        chosen.update(named or others)
     return [x for x in tunnels if x["id"] in chosen]
 
 
-def diff(plan: Plan) -> dict[str, Tunnel]:
-    """``before`` and ``after`` for Ansible's diff mode: the writable part, without what is not set."""
+def only_by_id(tunnels: Sequence[Mapping[str, t.Any]]) -> list[tuple[str, str]]:
+    """The tunnels, as ``(name, id)``, that only their id can name, because their name means something else: the words
+    for all tunnels, or another tunnel's id."""
+    ids = {x["id"] for x in tunnels}
+    return [
+        (x["name"], x["id"])
+        for x in tunnels
+        if x.get("name") in ALL or (x.get("name") in ids and x.get("name") != x["id"])
+    ]
 
-    def writable(tunnel: Tunnel | None) -> Tunnel:
-        return {key: tunnel[key] for key in WRITABLE if tunnel[key] is not None} if tunnel else {}
 
-    return {"before": writable(plan.before), "after": writable(plan.after)}
+def hidden_names(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> str | None:
+    """What has to be said of ``patterns`` that are the name of a tunnel, and were taken for something else."""
+    given = set(patterns)
+    hidden = [f"{name!r} ({tunnel_id})" for name, tunnel_id in only_by_id(tunnels) if name in given]
+    if not hidden:
+        return None
+    return f"the name of a tunnel was taken for all tunnels or for an id: {few(hidden)}; select that tunnel by its id"
+
+
+def few(texts: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:
+    """The first of many texts, and how many more there are."""
+    more = f"{separator}and {len(texts) - shown} more" if len(texts) > shown else ""
+    return separator.join(texts[:shown]) + more
 
 
 def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int | None]:
@@ -303,51 +291,31 @@ def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int
     return str(cloudflare.ip), str(other) if other else None, cloudflare.network.prefixlen
 
 
-def _merge(current: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> Tunnel:
-    """The request body: what is there and not managed, overlaid with what is wanted. Holds no null."""
-    body: Tunnel = {}
-    for key, value in current.items():
-        if key not in READ_ONLY and value not in (None, "", {}, []):
-            body[key] = value
-    for key, value in wanted.items():
-        if isinstance(value, Mapping):
-            kept = current.get(key) or {}
-            inner = {k: v for k, v in kept.items() if v is not None}
-            inner.update({k: v for k, v in value.items() if v is not None})
-            body[key] = inner
-        else:
-            body[key] = value
-    if body.get("bgp"):
-        body["bgp"] = {k: v for k, v in body["bgp"].items() if v not in (None, "")}
-    if "health_check" in body:
-        check = {k: v for k, v in body["health_check"].items() if v is not None}
-        if "target" in check:
-            check["target"] = {"saved": _target_saved(check["target"]) or ""}
-        body["health_check"] = check
-    return body
-
-
-def _same(key: str, before: t.Any, after: t.Any, wanted: t.Any) -> bool:
-    """Whether a managed field is already as wanted, both sides being in canonical form."""
-    if key != "health_check":
-        return bool(before == after)
-    for field in ("enabled", "rate", "type", "direction"):
-        if before[field] != after[field]:
-            return False
-    target = wanted.get("target")
-    if target is None:
-        return True
-    shown = before["target"]
-    if isinstance(target, str) and not shown["saved"] and target == (shown["effective"] or ""):
-        return True
-    return bool((shown["saved"] or "") == (_address(_target_saved(target)) or ""))
-
-
-def _target_saved(target: t.Any) -> str | None:
+def target_saved(target: t.Any) -> str | None:
+    """The saved address of a health target, in either of its forms."""
     if isinstance(target, Mapping):
         saved = target.get("saved")
         return saved if saved is None or isinstance(saved, str) else str(saved)
     return target if isinstance(target, str) else None
+
+
+def canonical_address(text: str | None) -> str | None:
+    """An IP address in its one spelling; what is none as it is."""
+    return _address(text)
+
+
+@lru_cache(maxsize=CANONICAL_KEPT)
+def network_of(interface: str | None) -> t.Any:
+    """The network of an inside address, as an IPv4Network or IPv6Network; None without one."""
+    try:
+        return ip_interface(interface).network if interface else None
+    except ValueError:
+        return None
+
+
+def same_address(one: str | None, other: str | None) -> bool:
+    """Whether two addresses are the same, however they are written; none and an empty one are."""
+    return (_address(one) or "") == (_address(other) or "")
 
 
 def _bgp(bgp: Mapping[str, t.Any]) -> Tunnel:
@@ -367,7 +335,7 @@ def _health_check(check: Mapping[str, t.Any]) -> Tunnel:
         shown[key] = default if value is None else value
     target = check.get("target")
     effective = target.get("effective") if isinstance(target, Mapping) else None
-    shown["target"] = {"saved": _address(_target_saved(target)) or "", "effective": _address(effective)}
+    shown["target"] = {"saved": _address(target_saved(target)) or "", "effective": _address(effective)}
     return shown
 
 
@@ -399,3 +367,8 @@ def _canonical(parse: t.Callable[[str], t.Any], text: str) -> str:
         return str(parse(text))
     except ValueError:
         return text
+
+
+def _saves(target: Mapping[str, t.Any]) -> bool:
+    """Whether a target in the form of a dictionary says what to save; one of nulls only says: nothing."""
+    return target.get("saved") is not None or all(x is None for x in target.values())

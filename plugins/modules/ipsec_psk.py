@@ -93,10 +93,17 @@ EXAMPLES = r"""
       - name: berlin-2
   register: keys
 
+- name: Read all tunnels
+  magicwan.cloudflare.ipsec_tunnel_info:
+  register: account
+
 - name: Rotate the PSKs that are older than 90 days
   magicwan.cloudflare.ipsec_psk:
-    psks: "{{ all_tunnels.ipsec_tunnels | map('community.general.keep_keys', target=['id']) }}"
+    psks: "{{ dict(ids | zip(names)) | dict2items(key_name='id', value_name='name') }}"
     max_age: 90d
+  vars:
+    ids: "{{ account.ipsec_tunnels | map(attribute='id') }}"
+    names: "{{ account.ipsec_tunnels | map(attribute='name') }}"
   register: keys
 
 - name: Set a PSK of your own, once
@@ -162,14 +169,20 @@ psks:
       ipsec_id: 12345_c4a7362d577a6c3019a474fd6f485821
       reason: rotation was asked for
       psk: the-pre-shared-key
+msg:
+  description: How many PSKs have each status, and why the first ones failed.
+  returned: always
+  type: str
+  sample: 2 applied, 1 unchanged
 failure:
-  description: The error in parts, as for M(magicwan.cloudflare.ipsec_tunnel).
+  description: The error in parts, as RV(magicwan.cloudflare.ipsec_tunnel_info#module:failure).
   returned: failure
   type: dict
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import ensure_psks, run
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_psk import ensure_psks
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import BATCH_SIZE
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 

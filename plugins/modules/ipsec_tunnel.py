@@ -17,10 +17,14 @@ description:
     Magic Transit.
   - Only the options that are set are compared and changed. An update sends the whole tunnel, with the present values
     of everything that is not set, so that nothing is lost.
+  - A new tunnel with the O(cloudflare_endpoint) and O(interface_address) of another one is refused, because it is most
+    likely a rename; give O(id) for that.
   - In check mode the API itself validates the request (C(validate_only=true)); a refusal fails the check run.
 extends_documentation_fragment:
   - magicwan.cloudflare._api
   - magicwan.cloudflare._attributes
+  - magicwan.cloudflare._tunnel
+  - magicwan.cloudflare._tunnel.psk
 attributes:
   check_mode:
     support: full
@@ -30,121 +34,8 @@ attributes:
     support: partial
     details:
       - A PSK can't be read back. With O(update_psk=always) and O(psk) every run changes the tunnel.
-options:
-  state:
-    description: Whether the tunnel should exist.
-    type: str
-    choices: [present, absent]
-    default: present
-  name:
-    description:
-      - Name of the tunnel, unique in the account. Finds the tunnel when O(id) is not set.
-      - With O(id), a different name renames the tunnel.
-      - At least one of O(name) and O(id) is required.
-    type: str
-  id:
-    description: Identifier of an existing tunnel.
-    type: str
-  description:
-    description: Text that describes the tunnel. An empty text removes it.
-    type: str
-  cloudflare_endpoint:
-    description: IP address on the Cloudflare side of the tunnel. Required to create a tunnel.
-    type: str
-  customer_endpoint:
-    description:
-      - IP address on the customer side of the tunnel.
-      - Needed for proactive traceroutes, and for devices that identify themselves by their address. Leave it out for
-        a site with a dynamic address.
-    type: str
-  interface_address:
-    description:
-      - Cloudflare's IPv4 address inside the tunnel with its prefix length, a C(/31) or C(/30) out of
-        C(10.0.0.0/8), C(172.16.0.0/12), C(192.168.0.0/16) or C(169.254.240.0/20). Required to create a tunnel.
-    type: str
-  interface_address6:
-    description: Cloudflare's IPv6 address inside the tunnel, a C(/127) out of the account's virtual subnet.
-    type: str
-  replay_protection:
-    description:
-      - Whether the Cloudflare-to-customer direction supports IPsec replay protection.
-      - Cloudflare advises against it, unless the device can't turn its side off.
-    type: bool
-  automatic_return_routing:
-    description: Whether stateful return routing is used. The account needs the flag C(coupler_integration).
-    type: bool
-  bgp:
-    description: BGP session over the tunnel.
-    type: dict
-    suboptions:
-      customer_asn:
-        description: AS number on the customer's end. Required when the tunnel has no BGP yet.
-        type: int
-      extra_prefixes:
-        description: Prefixes that are advertised to the device beside the routes of the Magic routing table.
-        type: list
-        elements: str
-      md5_key:
-        description:
-          - Key of the TCP MD5 option. Cloudflare does not treat it as a secret; it guards against mistakes only.
-          - Printable ASCII characters, except the quotation mark and the question mark.
-        type: str
-      import_filter_id:
-        description: Identifier of the filter profile for the routes that the customer sends.
-        type: str
-      export_filter_id:
-        description: Identifier of the filter profile for the routes that Cloudflare advertises.
-        type: str
-  custom_remote_identities:
-    description: IKE identities that the tunnel accepts beside the generated ones.
-    type: dict
-    suboptions:
-      fqdn_id:
-        description: Name of the form C(<label>.<account id>.custom.ipsec.cloudflare.com).
-        type: str
-  health_check:
-    description: Health check of the tunnel.
-    type: dict
-    suboptions:
-      enabled:
-        description: Whether the tunnel is checked. An unchecked tunnel counts as down.
-        type: bool
-      rate:
-        description: How often.
-        type: str
-        choices: [low, mid, high]
-      type:
-        description: What Cloudflare sends, an ICMP echo reply or an echo request. C(request) passes stateful firewalls.
-        type: str
-        choices: [reply, request]
-      direction:
-        description: Whether the answer comes back over the Internet or through the tunnel.
-        type: str
-        choices: [unidirectional, bidirectional]
-      target:
-        description:
-          - Address to which the probe goes behind the tunnel.
-          - An address, or a dictionary with the key C(saved), as this collection returns it. An empty address means the
-            computed default. The key C(effective) is accepted and ignored.
-        type: raw
-  psk:
-    description:
-      - Pre-shared key to set. It is never returned and can't be read back; see M(magicwan.cloudflare.ipsec_psk) and the
-        role P(magicwan.cloudflare.psk_rotation#role) for rotation.
-    type: str
-  update_psk:
-    description: Whether O(psk) is sent only when the tunnel is created, or with every run.
-    type: str
-    choices: [on_create, always]
-    default: on_create
-  psk_charset:
-    description:
-      - Which PSKs are accepted. V(safe) refuses lengths and characters that some device is known to mangle,
-        V(any) accepts 8 to 128 printable ASCII characters.
-    type: str
-    choices: [safe, any]
-    default: safe
 seealso:
+  - module: magicwan.cloudflare.ipsec_tunnels
   - module: magicwan.cloudflare.ipsec_tunnel_info
   - module: magicwan.cloudflare.ipsec_psk
 """
@@ -162,11 +53,17 @@ EXAMPLES = r"""
       rate: low
       type: request
       direction: bidirectional
+  register: berlin
 
-- name: Rename a tunnel
+- name: Rename it
   magicwan.cloudflare.ipsec_tunnel:
-    id: c4a7362d577a6c3019a474fd6f485821
+    id: "{{ berlin.ipsec_tunnel.id }}"
     name: berlin-primary
+
+- name: Remove its customer endpoint, because the site has a dynamic address now
+  magicwan.cloudflare.ipsec_tunnel:
+    name: berlin-primary
+    customer_endpoint: ""
 
 - name: Remove a tunnel
   magicwan.cloudflare.ipsec_tunnel:
@@ -176,65 +73,33 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, or would be done in check mode.
-  returned: success
+  description: What was done, would be done in check mode, or failed.
+  returned: success, or failure of the action
   type: str
   choices: [none, create, update, delete]
   sample: update
 ipsec_tunnel:
   description:
-    - The tunnel after the run, with the same keys in a check run. What the API does not tell is null, as is the id of a
-      tunnel that would be created. Null after a deletion.
-  returned: success
+    - The tunnel after the run, with the keys of each of
+      RV(magicwan.cloudflare.ipsec_tunnel_info#module:ipsec_tunnels), in a check run too. What the API does not tell is
+      null, as is the id of a tunnel that would be created. Null after a deletion. If the action failed, the tunnel as
+      far as it is known.
+  returned: success, or failure of the action
   type: dict
-  sample:
-    id: c4a7362d577a6c3019a474fd6f485821
-    name: berlin-1
-    description: Berlin, first uplink
-    cloudflare_endpoint: 203.0.113.1
-    customer_endpoint: 198.51.100.7
-    interface_address: 10.100.0.8/31
-    interface_address6: null
-    replay_protection: false
-    automatic_return_routing: false
-    allow_null_cipher: false
-    bgp: null
-    bgp_status: null
-    custom_remote_identities: null
-    health_check:
-      enabled: true
-      rate: low
-      type: request
-      direction: bidirectional
-      target:
-        saved: ""
-        effective: 10.100.0.9
-    remote_identities:
-      fqdn_id: c4a7362d577a6c3019a474fd6f485821.33145236.ipsec.cloudflare.com
-      user_id: ipsec@c4a7362d577a6c3019a474fd6f485821.33145236.ipsec.cloudflare.com
-      hex_id: null
-    psk_metadata:
-      last_generated_on: "2026-06-14T05:20:00.123456789Z"
-    created_on: "2025-06-14T00:00:00Z"
-    modified_on: "2026-06-14T05:20:00.123456789Z"
+msg:
+  description: The tunnel, the action, and the names of the fields that an update changes; or what went wrong.
+  returned: always
+  type: str
+  sample: "tunnel 'berlin-1': update (description, bgp)"
 failure:
-  description:
-    - The error in parts. C(status), C(code), C(pointer) and C(ray_id) are the API's, null where there is none.
+  description: The error in parts, as RV(magicwan.cloudflare.ipsec_tunnel_info#module:failure).
   returned: failure
   type: dict
-  sample:
-    kind: ApiError
-    status: 400
-    code: 1022
-    message: interface_address overlaps
-    pointer: /interface_address
-    ray_id: 8f1e2d3c4b5a6978-FRA
-    documentation_url: null
-    outcome_unknown: false
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import ensure_tunnel, run
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel import ensure_tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import tunnel_spec
 

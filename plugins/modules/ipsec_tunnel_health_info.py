@@ -25,7 +25,9 @@ options:
   tunnels:
     description:
       - Which tunnels to look at, by identifiers, names, or globs over names such as V(berlin-*).
-      - All tunnels when not set. An entry that names no tunnel fails the task.
+      - V(all) and V(*) take all, even where a tunnel is named so, of which a warning tells.
+      - All tunnels when not set. An entry that names no tunnel fails the task, and so does one that is the name of a
+        tunnel and a glob over others.
     type: list
     elements: str
   window:
@@ -160,14 +162,19 @@ until:
   returned: success
   type: str
   sample: "2026-06-14T05:20:00Z"
+msg:
+  description: How many tunnels have each state, with the names of those that are not healthy; or what went wrong.
+  returned: always
+  type: str
 failure:
-  description: The error in parts, as for M(magicwan.cloudflare.ipsec_tunnel).
+  description: The error in parts, as RV(magicwan.cloudflare.ipsec_tunnel_info#module:failure).
   returned: failure
   type: dict
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run, tunnel_health_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnel_health_info import tunnel_health_info
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 
 SPEC = ArgumentSpec(
     {

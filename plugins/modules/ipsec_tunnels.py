@@ -14,17 +14,26 @@ author:
   - The magicwan.cloudflare authors (@magicwan)
 description:
   - Brings a whole fleet of IPsec tunnels of Cloudflare Magic WAN (also called Cloudflare WAN) or Magic Transit into the
-    state that a list describes, with one request to read them all and one for each tunnel that differs.
-  - What M(magicwan.cloudflare.ipsec_tunnel) says of one tunnel holds for each. Only the options that are set are
-    compared and changed.
-  - Whatever can be refused is refused before the first write, and names the item. After that a tunnel that fails does
-    not stop the others. The task then fails with the results of all of them. When the credentials or the rate are
-    refused, or three tunnels in a row get no usable answer, the rest is not tried, and its results say so.
+    state that a list describes, with one request to read them all and one for each tunnel that differs. One more reads
+    them all again where a tunnel was created, or a field removed.
+  - Only the options that are set are compared and changed. An update sends the whole tunnel, with the present values
+    of everything that is not set, so that nothing is lost.
+  - Whatever can be refused is refused before the first write, and names the item. The list is compared with itself and
+    with the account. Refused are a name, an inside network or a custom identity that another tunnel has, also one that
+    it would have only until later in the run; a PSK that would be sent and is weak or another tunnel's; and a new
+    tunnel with the C(cloudflare_endpoint) and C(interface_address) of an old one that the list does not name, which is
+    most likely a rename.
+  - Tunnels are created and updated first. Then those with C(state=absent) are deleted. O(purge) comes last, and only
+    if nothing has failed. A tunnel that fails does not stop the others, but for the one that it replaces, which stays.
+    The task then fails with the results of all of them. When the credentials or the rate are refused, or three tunnels
+    in a row get no usable answer, the rest is not tried, and its results say so.
   - In check mode the API itself validates each change (C(validate_only=true)).
   - Waits when the API says that its rate limit is used up, and repeats a request that was refused by it.
 extends_documentation_fragment:
   - magicwan.cloudflare._api
   - magicwan.cloudflare._attributes
+  - magicwan.cloudflare._tunnel.in_list
+  - magicwan.cloudflare._tunnel.psk
 attributes:
   check_mode:
     support: full
@@ -38,114 +47,10 @@ attributes:
       - A PSK can't be read back. With O(update_psk=always) every run changes the tunnels that have O(tunnels[].psk).
 options:
   tunnels:
-    description:
-      - The tunnels. At least one of O(tunnels[].name) and O(tunnels[].id) is required in each, and no two may name
-        the same.
+    description: The tunnels. No two items may name the same.
     type: list
     elements: dict
     required: true
-    suboptions:
-      state:
-        description: Whether the tunnel should exist.
-        type: str
-        choices: [present, absent]
-        default: present
-      name:
-        description:
-          - Name of the tunnel, unique in the account. Finds the tunnel when O(tunnels[].id) is not set.
-          - With O(tunnels[].id), a different name renames the tunnel.
-        type: str
-      id:
-        description: Identifier of an existing tunnel.
-        type: str
-      description:
-        description: Text that describes the tunnel. An empty text removes it.
-        type: str
-      cloudflare_endpoint:
-        description: IP address on the Cloudflare side of the tunnel. Required to create a tunnel.
-        type: str
-      customer_endpoint:
-        description:
-          - IP address on the customer side of the tunnel.
-          - Needed for proactive traceroutes, and for devices that identify themselves by their address. Leave it out
-            for a site with a dynamic address.
-        type: str
-      interface_address:
-        description:
-          - Cloudflare's IPv4 address inside the tunnel with its prefix length, a C(/31) or C(/30) out of
-            C(10.0.0.0/8), C(172.16.0.0/12), C(192.168.0.0/16) or C(169.254.240.0/20). Required to create a tunnel.
-        type: str
-      interface_address6:
-        description: Cloudflare's IPv6 address inside the tunnel, a C(/127) out of the account's virtual subnet.
-        type: str
-      replay_protection:
-        description:
-          - Whether the Cloudflare-to-customer direction supports IPsec replay protection.
-          - Cloudflare advises against it, unless the device can't turn its side off.
-        type: bool
-      automatic_return_routing:
-        description: Whether stateful return routing is used. The account needs the flag C(coupler_integration).
-        type: bool
-      bgp:
-        description: BGP session over the tunnel.
-        type: dict
-        suboptions:
-          customer_asn:
-            description: AS number on the customer's end. Required when the tunnel has no BGP yet.
-            type: int
-          extra_prefixes:
-            description: Prefixes that are advertised to the device beside the routes of the Magic routing table.
-            type: list
-            elements: str
-          md5_key:
-            description:
-              - Key of the TCP MD5 option. Cloudflare does not treat it as a secret; it guards against mistakes only.
-              - Printable ASCII characters, except the quotation mark and the question mark.
-            type: str
-          import_filter_id:
-            description: Identifier of the filter profile for the routes that the customer sends.
-            type: str
-          export_filter_id:
-            description: Identifier of the filter profile for the routes that Cloudflare advertises.
-            type: str
-      custom_remote_identities:
-        description: IKE identities that the tunnel accepts beside the generated ones.
-        type: dict
-        suboptions:
-          fqdn_id:
-            description: Name of the form C(<label>.<account id>.custom.ipsec.cloudflare.com).
-            type: str
-      health_check:
-        description: Health check of the tunnel.
-        type: dict
-        suboptions:
-          enabled:
-            description: Whether the tunnel is checked. An unchecked tunnel counts as down.
-            type: bool
-          rate:
-            description: How often.
-            type: str
-            choices: [low, mid, high]
-          type:
-            description:
-              - What Cloudflare sends, an ICMP echo reply or an echo request. C(request) passes stateful firewalls.
-            type: str
-            choices: [reply, request]
-          direction:
-            description: Whether the answer comes back over the Internet or through the tunnel.
-            type: str
-            choices: [unidirectional, bidirectional]
-          target:
-            description:
-              - Address to which the probe goes behind the tunnel.
-              - An address, or a dictionary with the key C(saved), as this collection returns it. An empty address means
-                the computed default. The key C(effective) is accepted and ignored.
-            type: raw
-      psk:
-        description:
-          - Pre-shared key to set, another one for each tunnel. It is never returned and can't be read back; see
-            M(magicwan.cloudflare.ipsec_psk) and the role P(magicwan.cloudflare.psk_rotation#role) for rotation.
-        type: str
   purge:
     description: Whether every tunnel of the account that O(tunnels) does not name is deleted.
     type: bool
@@ -156,18 +61,6 @@ options:
       - Tunnels with O(tunnels[].state=absent) do not count.
     type: int
     default: 5
-  update_psk:
-    description: Whether O(tunnels[].psk) is sent only when the tunnel is created, or with every run.
-    type: str
-    choices: [on_create, always]
-    default: on_create
-  psk_charset:
-    description:
-      - Which PSKs are accepted. V(safe) refuses lengths and characters that some device is known to mangle,
-        V(any) accepts 8 to 128 printable ASCII characters.
-    type: str
-    choices: [safe, any]
-    default: safe
   concurrency:
     description:
       - How many requests may be on their way at once, 1 to 16.
@@ -178,6 +71,9 @@ seealso:
   - module: magicwan.cloudflare.ipsec_tunnel
   - module: magicwan.cloudflare.ipsec_tunnel_info
   - module: magicwan.cloudflare.ipsec_psk
+  - name: Tunnels as code
+    description: How an existing account becomes a list, and how tunnels are renamed, replaced and removed.
+    link: https://github.com/magicwan/cloudflare/blob/main/docs/docsite/rst/guide_tunnels.rst
 """
 
 EXAMPLES = r"""
@@ -220,90 +116,70 @@ ipsec_tunnels:
     id:
       description: Identifier, null for a tunnel that would be created.
       type: str
+      returned: always
     name:
       description: Name of the tunnel.
       type: str
+      returned: always
     action:
       description: What was done, would be done in check mode, or failed.
       type: str
       choices: [none, create, update, delete]
+      returned: always
     changed:
       description: Whether the tunnel was changed, or would be. True, too, if it failed but may have been changed.
       type: bool
+      returned: always
     failed:
       description: Whether the action failed, or was not tried.
       type: bool
+      returned: always
     purged:
       description: Whether the tunnel is deleted because O(tunnels) does not name it.
       type: bool
+      returned: always
+    replaces:
+      description:
+        - Name of the deleted tunnel in whose place this new one is, by its inside network or by both endpoints. It has
+          another id, other IKE identities, and no PSK but the one that it was given. Null otherwise.
+      type: str
+      returned: always
+    replaced_by:
+      description: Name of the new tunnel in the place of this deleted one, null otherwise.
+      type: str
+      returned: always
     reason:
       description: Why it failed, null otherwise.
       type: str
+      returned: always
     failure:
-      description: The error in parts, as RV(failure). Null if there is none, and for what was not tried.
+      description:
+        - The error in parts, as RV(magicwan.cloudflare.ipsec_tunnel_info#module:failure). Null if there is none, and
+          for what was not tried.
       type: dict
+      returned: always
     ipsec_tunnel:
       description:
-        - The tunnel after the run, as M(magicwan.cloudflare.ipsec_tunnel) returns it. Null after a deletion. If it
-          failed, the tunnel as it was before.
+        - The tunnel after the run, with the keys of each of
+          RV(magicwan.cloudflare.ipsec_tunnel_info#module:ipsec_tunnels). Null after a deletion. If the action failed,
+          the tunnel as far as it is known.
       type: dict
-  sample:
-    - id: c4a7362d577a6c3019a474fd6f485821
-      name: berlin-1
-      action: update
-      changed: true
-      failed: false
-      purged: false
-      reason: null
-      failure: null
-      ipsec_tunnel:
-        id: c4a7362d577a6c3019a474fd6f485821
-        name: berlin-1
-        description: Berlin, first uplink
-        cloudflare_endpoint: 203.0.113.1
-        customer_endpoint: 198.51.100.7
-        interface_address: 10.100.0.8/31
-        interface_address6: null
-        replay_protection: false
-        automatic_return_routing: false
-        allow_null_cipher: false
-        bgp: null
-        bgp_status: null
-        custom_remote_identities: null
-        health_check:
-          enabled: true
-          rate: low
-          type: request
-          direction: bidirectional
-          target:
-            saved: ""
-            effective: 10.100.0.9
-        remote_identities:
-          fqdn_id: c4a7362d577a6c3019a474fd6f485821.33145236.ipsec.cloudflare.com
-          user_id: ipsec@c4a7362d577a6c3019a474fd6f485821.33145236.ipsec.cloudflare.com
-          hex_id: null
-        psk_metadata:
-          last_generated_on: "2026-06-14T05:20:00.123456789Z"
-        created_on: "2025-06-14T00:00:00Z"
-        modified_on: "2026-06-14T05:20:00.123456789Z"
-failure:
+      returned: always
+msg:
   description:
-    - The first error in parts. C(status), C(code), C(pointer) and C(ray_id) are the API's, null where there is none.
+    - How many tunnels were created, updated, deleted and left alone, with the names of the first ten of each and the
+      names of the fields that updates change; then the first failures. Printed as well, if anything has changed.
+  returned: always
+  type: str
+  sample: "4 tunnels: 1 create (berlin-3), 1 update (berlin-1: description, bgp), 2 none"
+failure:
+  description: The first error in parts, as RV(magicwan.cloudflare.ipsec_tunnel_info#module:failure).
   returned: failure
   type: dict
-  sample:
-    kind: ApiError
-    status: 400
-    code: 1022
-    message: interface_address overlaps
-    pointer: /interface_address
-    ray_id: 8f1e2d3c4b5a6978-FRA
-    documentation_url: null
-    outcome_unknown: false
 """
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._fleet import ensure_tunnels
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._ipsec_tunnels import ensure_tunnels
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._module import run
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import CHARSETS
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import tunnel_spec

@@ -17,6 +17,8 @@ author:
 description:
   - The steps that the role P(magicwan.cloudflare.psk_rotation#role) is made of. Use the role; this is for those who
     build a rotation of their own, between whose steps they do something else.
+  - What hosts terminate and report is read from their variables C(psk_rotation_tunnels), C(__psk_rotation_hooks),
+    C(__psk_rotation_reached) and C(__psk_rotation_evidence), as the role sets them.
   - Each step does the work of all tunnels of a batch of hosts, takes the state that the step before has returned, and
     returns the next one. What must outlive the run is in the escrow, not in the state.
   - Runs on the controller, whatever the host of the task, with Ansible's own Python, which needs C(requests).
@@ -53,10 +55,13 @@ options:
         host has device or verify tasks, it also sets all PSKs, wave by wave.
       - V(wave) makes the PSKs of the wave O(index) durable in the escrow, sends them in one request, and writes down
         what the API said. RV(wave_results) then are the tunnels whose devices have to act.
-      - V(settle) judges them by O(evidence), and writes that down. RV(turning_back) then says how many failed.
-      - V(turn_back) sets the earlier PSKs of these. Their devices have to act again.
+      - V(settle) judges them by what their hosts have reported, and writes that down. RV(rolling_back) then says how
+        many failed.
+      - V(roll_back) sets the previous PSKs of these. Their devices have to act again.
+      - V(report) shows what became of a host's tunnels, sets the fact C(psk_rotation_summary), and fails if a tunnel is
+        not done.
     type: str
-    choices: [begin, wave, turn_back, settle]
+    choices: [begin, wave, roll_back, settle, report]
     required: true
   state:
     description: What the step before returned. Needed by all but V(begin).
@@ -80,30 +85,10 @@ options:
   mode:
     description:
       - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)
-        turns them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
+        rolls them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
     default: rotate
-  hosts:
-    description: With V(begin) and V(wave), the hosts of this batch.
-    type: list
-    elements: str
-    default: []
-  claims:
-    description: With V(begin), the tunnels that each host of the play terminates, by host.
-    type: dict
-    default: {}
-  hooks:
-    description:
-      - With V(begin), the task files of each host of this batch, and how it confirms, by host, each
-        C({reach, device, verify, confirmation}).
-    type: dict
-    default: {}
-  summaries:
-    description:
-      - With V(begin), what became of earlier batches, by host, as RV(summaries) says.
-    type: dict
-    default: {}
   max_age:
     description: With V(begin), a PSK older than this is due. Seconds, or a number with V(s), V(m), V(h), V(d) or V(w).
     type: str
@@ -115,6 +100,11 @@ options:
     description: With V(begin), how many tunnels the first wave may hold. 0 means no limit of its own.
     type: int
     default: 0
+  unknown_psk:
+    description: With V(begin), what becomes of tunnels whose PSK the escrow does not know.
+    type: str
+    choices: [refuse, rotate, skip]
+    default: refuse
   group_by:
     description: With V(begin), the rule of C(psk_rotation_group_by).
     type: raw
@@ -124,9 +114,20 @@ options:
     type: str
     default: "0"
   rollback_id:
-    description: With O(mode=rollback), turn back this rotation, too, although it was confirmed.
+    description:
+      - With O(mode=rollback), roll back this rotation, too, although it was confirmed; V(last) is the latest of each
+        tunnel. One that no tunnel of the play knows is refused.
     type: str
     default: ""
+  rollback_within:
+    description: With O(rollback_id=last), how old a rotation may be. Written as O(max_age).
+    type: str
+    default: 24h
+  plan_path:
+    description:
+      - With V(begin) in check mode, file to which the plan is written as JSON. It holds no secret, and is shown in any
+        case.
+    type: path
   preflight:
     description: With V(begin), have the API validate the whole plan before the first write.
     type: bool
@@ -135,19 +136,14 @@ options:
     description: With V(wave), which wave, from 0.
     type: int
     default: 0
-  reached:
-    description: With V(wave), what each host said when it was tried before, which must be C(<rotation_id>/<index>).
-    type: dict
-    default: {}
-  evidence:
+  summaries:
     description:
-      - With V(settle), what each host reported, by host, each C({wave, done, verified, finished, reason, failed}).
-        A tunnel is done only if its device has reported this very wave as done, for an unreachable host leaves a play
-        without a word.
-    type: dict
-    default: {}
+      - With V(report), RV(summaries) of this host, and of hosts that have left the play, for which it reports.
+    type: list
+    elements: str
+    default: []
 seealso:
-  - module: magicwan.cloudflare.psk_escrow
+  - module: magicwan.cloudflare.psk_escrow_info
   - module: magicwan.cloudflare.ipsec_psk
 """
 
@@ -158,10 +154,9 @@ EXAMPLES = r"""
     escrow:
       backend: file
       path: psks.vault.yml
-    hosts: [localhost]
-    claims:
-      localhost: [all]
     max_age: 90d
+  vars:
+    psk_rotation_tunnels: [all]
   register: rotation
 """
 
@@ -170,12 +165,8 @@ rotation_id:
   description: Identifier of this rotation.
   returned: success
   type: str
-has_devices:
-  description: Whether any host of the batch has device or verify tasks, so that the waves are still to be gone.
-  returned: success
-  type: bool
 wave_hosts:
-  description: The hosts of each wave.
+  description: The hosts of each wave that is still to be gone; none where no host has device or verify tasks.
   returned: success
   type: list
   elements: list
@@ -193,12 +184,16 @@ summaries:
   description: What the role publishes as C(psk_rotation_summary), by host, as JSON text. Holds no secret.
   returned: success
   type: dict
-turning_back:
-  description: How many tunnels have to be turned back because their devices failed.
+rolling_back:
+  description: How many tunnels have to be rolled back because their devices failed.
   returned: success
   type: int
 memory:
   description: What the next step has to know, as JSON text. Holds PSKs.
+  returned: success
+  type: str
+run_token:
+  description: What a host must report with the index of a wave, to say that its device was reached before it.
   returned: success
   type: str
 token:

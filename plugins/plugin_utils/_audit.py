@@ -21,14 +21,19 @@ from dataclasses import dataclass
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
+    LATE,
     NANO,
+    NEWER,
+    SAME,
+    Known,
+    Trace,
+    compare,
     format_time,
-    generated_on,
     parse_age,
     parse_time,
-    same_time,
+    trace_of,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, STUCK, UNRESOLVED
 
 DAY = 86400
 # What may be wrong with a tunnel, the gravest first.
@@ -187,7 +192,7 @@ def _step(found: Entry, began: int) -> Entry:
     record = found["record"]
     exposure = record["exposure_seconds"]
     if exposure is None:
-        done = parse_time(record["confirmed_on"]) if record["state"] == _escrow.IDLE else None
+        done = parse_time(record["confirmed_on"]) if record["state"] == IDLE else None
         exposure = None if done is None else max(0.0, (done - found["applied"]) / NANO)
     return {
         "id": found["id"],
@@ -202,20 +207,22 @@ def _step(found: Entry, began: int) -> Entry:
 
 def _applied(record: Mapping[str, t.Any]) -> int | None:
     """When Cloudflare took the PSK that the record's rotation has set, in nanoseconds."""
-    return parse_time(record["pending_applied_on"] or (record["made_on"] if record["state"] == _escrow.IDLE else None))
+    return parse_time(record["pending_applied_on"] or (record["made_on"] if record["state"] == IDLE else None))
 
 
 def _line(tunnel: Mapping[str, t.Any], record: Mapping[str, t.Any] | None, wanted: Policy, now: int) -> Entry:
     """What is to be said of one tunnel."""
-    reported = generated_on(tunnel)
-    changed_by = _changed_by(record, reported)
-    set_on = reported
-    if record and changed_by == "rotation" and record["state"] == _escrow.IDLE:
-        set_on = record["made_on"] or reported  # a PSK that was rolled back to is as old as when it was made
+    trace = trace_of(tunnel)
+    found = _compared(record, trace)
+    changed_by = {NEWER: "somebody else", SAME: "rotation"}.get(found)
+    set_on = trace.on
+    if record and (changed_by == "rotation" or not trace.shown) and record["state"] == IDLE:
+        # A PSK that was rolled back to is as old as when it was made.
+        set_on = record["made_on"] or record["applied_on"] or trace.on
     made = parse_time(set_on)
     age = None if made is None else max(0, (now - made) // NANO)
-    confirmed = record["confirmed"] if record and changed_by == "rotation" and record["state"] == _escrow.IDLE else None
-    findings = _findings(record, reported, changed_by, confirmed, age, wanted)
+    confirmed = record["confirmed"] if record and changed_by == "rotation" and record["state"] == IDLE else None
+    findings = _findings(record, trace, found, confirmed, age, wanted)
     breaks = [x for x in findings if x in wanted.fail_on]
     due = None if made is None else made + wanted.max_age * NANO
     soon = due is not None and due - now <= wanted.due_soon * NANO
@@ -240,30 +247,27 @@ def _line(tunnel: Mapping[str, t.Any], record: Mapping[str, t.Any] | None, wante
     }
 
 
-def _changed_by(record: Mapping[str, t.Any] | None, reported: str | None) -> str | None:
-    """Who set the PSK that Cloudflare holds: ``rotation``, ``somebody else``, or None when that can't be told."""
-    if record is None or reported is None:
-        return None
-    if _escrow.is_foreign(record, reported):
-        return "somebody else"
-    return "rotation" if same_time(_escrow.expected_time(record), reported) else None
+def _compared(record: Mapping[str, t.Any] | None, trace: Trace) -> str:
+    """How the time that Cloudflare shows stands to the one of the record's PSK."""
+    on = record["expected_on"] if record else None
+    return compare(Known(on, record["expected_at_least"]) if record and on else None, trace)
 
 
 def _findings(
     record: Mapping[str, t.Any] | None,
-    reported: str | None,
-    changed_by: str | None,
+    trace: Trace,
+    compared: str,
     confirmed: bool | None,
     age: int | None,
     wanted: Policy,
 ) -> list[str]:
     state = record["state"] if record else None
     found = {
-        "no_psk": reported is None,
-        "stuck": state == _escrow.STUCK,
-        "foreign": changed_by == "somebody else",
-        "unfinished": state in _escrow.UNRESOLVED,
-        "unknown": reported is not None and not (record and (record["has_current"] or state in _escrow.UNRESOLVED)),
+        "no_psk": trace.missing,
+        "stuck": state == STUCK,
+        "foreign": compared == NEWER,
+        "unfinished": state in UNRESOLVED or compared == LATE,
+        "unknown": not trace.missing and not (record and (record["has_current"] or state in UNRESOLVED)),
         "overdue": age is not None and age > wanted.max_age,
         "unconfirmed": confirmed is False,
     }

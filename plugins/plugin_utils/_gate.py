@@ -16,11 +16,13 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _health, _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 Member = Mapping[str, t.Any]
 
@@ -78,7 +80,7 @@ class HealthGate:
         if _health.UNKNOWN in self.gate.accept:
             return
         for member in (x for members in groups.values() for x in members):
-            if member["health_check"]["enabled"] is False:
+            if member["health_check"].get("enabled") is False:
                 raise InputError(
                     f"psk_rotation_health: the health check of tunnel {member['name']!r} is disabled, so nobody can"
                     " vouch for it; enable it, or accept unknown"
@@ -100,6 +102,14 @@ class HealthGate:
             for i, own in siblings.items()
             if own and not any(_health.accepted(states[m["id"]], self.gate.accept) for m in own)
         }
+
+    def split(
+        self, entries: Sequence[Planned], groups: Mapping[str, Sequence[Member]]
+    ) -> tuple[list[Planned], list[Planned]]:
+        """The tunnels that may be touched now, and those that nothing backs up."""
+        unsafe = self.unsafe([{"id": x.id, "group": x.group} for x in entries], groups)
+        others = [replace(x, status=_status.UNHEALTHY, reason=unsafe[x.id]) for x in entries if x.id in unsafe]
+        return [x for x in entries if x.id not in unsafe], others
 
     def failing(self, members: Sequence[Member]) -> dict[str, str]:
         """Waits until all of these tunnels are in an accepted state; returns why not, by id, when time is over."""

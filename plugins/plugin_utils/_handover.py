@@ -12,6 +12,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+
 # The keys of the escrow option that say where, and none that says by which right.
 ESCROW_KEYS = (
     "backend",
@@ -26,8 +28,6 @@ ESCROW_KEYS = (
     "validate_certs",
 )
 TUNNEL_KEYS = ("name", "status", "reason", "applied_on", "generation")
-# With these the escrow knows the PSK that the device should have, and the device may not have it yet.
-TO_CONFIGURE = ("applied", "waiting", "promoted", "confirmed", "rolling_back", "rolled_back", "rollback_failed")
 
 
 def handover(
@@ -57,9 +57,9 @@ def _of_host(summary: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "tunnels": {
             tunnel_id: {
                 **{key: known[key] for key in TUNNEL_KEYS},
-                "to_configure": known["status"] in TO_CONFIGURE,
+                "to_configure": known["status"] in _status.TO_CONFIGURE,
             }
             for tunnel_id, known in summary["by_tunnel"].items()
-            if known["status"] != "unchanged"
+            if known["status"] != _status.UNCHANGED
         },
     }

@@ -13,8 +13,10 @@ both saw the same process table. Anywhere else only the lease's end tells.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import time
 from pathlib import Path
 
 
@@ -34,13 +36,35 @@ def this_run() -> str | None:
     return _owner(parent)
 
 
-def is_dead(owner: str) -> bool:
-    """True only if the owner's process is known to be gone."""
+def run_id(owner: str) -> str:
+    """The rotation id of this owner's run, such as ``20261124T060000Z-1f2e3d4c``: one for all tasks of the process.
+
+    Its time is the one at which the process has begun.
+    """
+    pid, ticks = owner.split("/")[3:]
+    try:
+        began = _boot_time() + int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        began = 0.0
+    text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began)) if began else f"pid{pid}"
+    return f"{text}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}"
+
+
+def _boot_time() -> float:
+    """In seconds since 1970."""
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    return float(next(x.split()[1] for x in lines if x.startswith("btime ")))
+
+
+def lives(owner: str) -> bool | None:
+    """Whether the owner's process is seen to live on this machine; None if that can't be seen from here."""
     parts = owner.split("/")
     if len(parts) != 5 or parts[:3] != _machine() or not parts[3].isdigit() or not all(parts[:4]):
-        return False
+        return None
     start, pid = _start_time(int(parts[3])), int(parts[3])
-    return start != parts[4] if start is not None else not _exists(pid)
+    if start is not None:
+        return start == parts[4]
+    return None if _exists(pid) else False
 
 
 def _owner(pid: int) -> str:

@@ -4,54 +4,70 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
-
-"""Which tunnels a rotation takes, in which waves, and which it leaves alone: pure functions over plain dicts."""
+"""Which tunnels a rotation takes, in which waves, and which it leaves alone: pure functions."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import typing as t
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _rollback, _status, _waves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 MAX_WAVE_SIZE = 1000
-# rotate begins and finishes, reconcile only finishes, confirm confirms what waits, rollback turns back, report looks.
+NAMES_SHOWN = 10
+DAY = 86400
+UNKNOWN_PSK = ("refuse", "rotate", "skip")
+# rotate begins and finishes, reconcile only finishes, confirm confirms what waits, rollback rolls back, report looks.
 MODES = ("rotate", "reconcile", "confirm", "rollback", "report")
-# Statuses that need nobody's attention. A skipped tunnel is another run's, or waits for one that is counted itself.
-HARMLESS = ("confirmed", "promoted", "unchanged", "planned", "due", "waiting", "skipped")
-# Task files that the role brings along.
-OWN_HOOKS = "hooks/"
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
-Entry = dict[str, t.Any]
+Tunnel = Mapping[str, t.Any]
+# Host and group of tunnels, by id.
+Places = Mapping[str, Sequence[t.Optional[str]]]
 
 
 @dataclass(frozen=True)
 class Options:
     """How to plan. ``max_age`` in seconds, ``now`` in nanoseconds since 1970.
 
-    ``hosts`` are those of this batch; ``adopt`` rotates a tunnel whose PSK the escrow does not know, whatever its age.
-    ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback turns back beside what is unresolved.
+    ``hosts`` are those of this batch; ``unknown_psk`` says what becomes of a tunnel whose PSK the escrow does not know:
+    refuse, rotate or skip, or, where there is no escrow, nothing.
+    ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback rolls back beside what is unresolved,
+    or ``last``, each tunnel's latest if it is no older than ``rollback_within``, in seconds.
+    ``devices`` are the hosts with tasks of their own, ``verifying`` those whose tasks prove a PSK, ``chosen`` those on
+    which the user has said how to confirm; ``hooks`` and ``reach`` are their task files. ``failed_before`` and
+    ``first_wave`` count failures and waves of earlier batches; ``sites`` are by device.
     """
 
     hosts: frozenset[str]
-    max_age: int | None
-    force: bool
-    wave_size: int
-    canary: int
-    group_by: t.Any
-    confirmation: str
-    max_failures: t.Any
-    summaries: Mapping[str, Mapping[str, t.Any]]
-    adopt: bool
-    mode: str
-    rollback_id: str
-    now: int
+    owner: str = ""
+    devices: frozenset[str] = frozenset()
+    verifying: frozenset[str] = frozenset()
+    chosen: frozenset[str] = frozenset()
+    hooks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reach: Mapping[str, str] = field(default_factory=dict)
+    failed_before: int = 0
+    first_wave: int = 0
+    max_age: int | None = None
+    force: bool = False
+    wave_size: int = MAX_WAVE_SIZE
+    canary: int = 0
+    group_by: t.Any = "auto"
+    confirmation: str = "none"
+    max_failures: t.Any = "0"
+    sites: Mapping[str, str] = field(default_factory=dict)
+    unknown_psk: str = "refuse"
+    mode: str = "rotate"
+    rollback_id: str = ""
+    rollback_within: int = DAY
+    now: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.wave_size <= MAX_WAVE_SIZE:
@@ -60,307 +76,267 @@ class Options:
             raise InputError(f"psk_rotation_canary must not be negative, but is {self.canary}")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The rotation of a batch of hosts. A wave never holds two tunnels of a group.
+
+    ``groups`` are those of the account; ``limit`` is how many failures the run allows, ``failed_before`` how many
+    there were in earlier batches. ``notices`` are lines for the user.
+    """
+
+    waves: Sequence[Sequence[Planned]]
+    unchanged: Sequence[Planned]
+    left: Sequence[Planned]
+    foreign: Sequence[Planned]
+    groups: Groups
+    limit: int
+    failed_before: int
+    notices: Sequence[str] = ()
+
+    def entries(self) -> list[Planned]:
+        """All tunnels of the batch."""
+        return [x for part in (*self.waves, self.unchanged, self.left) for x in part]
+
+
+class Account(t.NamedTuple):
+    """What a plan was made of: the account's tunnels, the escrow's records, and the hosts that claim tunnels, by id."""
+
+    tunnels: Sequence[Tunnel]
+    records: Mapping[str, Record]
+    owners: Mapping[str, str]
+
+
+def hints_of(owners: Mapping[str, str], records: Mapping[str, Record], places: Places, options: Options) -> Hints:
+    """What is known of the account's tunnels, also of those whose devices are not in the play."""
+    known: dict[str, Sequence[str | None]] = {**places, **{i: [x.host, x.group] for i, x in records.items()}}
+    hosts = {i: host for i, (host, dummy) in known.items() if host}
+    earlier = {i: name for i, (dummy, name) in known.items() if name}
+    return Hints(owners, hosts, earlier, options.sites)
+
+
+def scope(tunnels: Sequence[Tunnel], owners: Mapping[str, str], places: Places | None, options: Options) -> list[str]:
+    """The tunnels of which this batch of hosts has to know: its own, and those that back them up.
+
+    The first batch of a run looks at all that the play claims, and at the whole account where groups are automatic:
+    these rest on what the escrow knows of every tunnel, its device above all.
+    """
+    if places is None and options.group_by == AUTO:
+        return [x["id"] for x in tunnels]
+    groups = group(tunnels, options.group_by, hints_of(owners, {}, places or {}, options))
+    own = {groups.of[i] for i, host in owners.items() if host in options.hosts}
+    return [x["id"] for x in tunnels if groups.of[x["id"]] in own or (places is None and x["id"] in owners)]
+
+
 def plan(
-    tunnels: Sequence[Mapping[str, t.Any]],
-    records: Sequence[Mapping[str, t.Any]],
-    claims: Mapping[str, Sequence[str]],
+    tunnels: Sequence[Tunnel],
+    records: Mapping[str, Record],
+    owners: Mapping[str, str],
     options: Options,
-) -> dict[str, t.Any]:
-    """The rotation of this batch of hosts.
+    places: Places | None = None,
+) -> Plan:
+    """The rotation of this batch of hosts. Raises InputError.
 
-    ``tunnels`` as ipsec_tunnel_info returns them, ``records`` as the escrow's ``read``, ``claims`` the patterns by
-    host of all hosts of the play. Returns ``waves`` (lists of entries, never two of a group in one), ``groups`` (by
-    name, the tunnels that back each other up, whatever is done with them), ``unchanged`` and ``left`` (entries with
-    status stuck or skipped). Raises InputError.
+    ``tunnels`` are the account's as the API lists them, ``records`` those of the escrow by tunnel id, ``owners`` the
+    hosts of the play at which its tunnels end, by tunnel id; ``places`` what an earlier batch has learned of others.
     """
-    owners = owners_of(tunnels, claims)
-    by_id = {x["id"]: x for x in records}
-    group_of = _grouping(options.group_by, tunnels)
-    taken: list[Entry] = []
-    unchanged: list[Entry] = []
-    left: list[Entry] = []
-    sick: dict[str, str] = {}
-    groups: dict[str, list[Entry]] = {}
+    groups = group(tunnels, options.group_by, hints_of(owners, records, places or {}, options))
+    if options.mode == "rollback" and places is None:
+        _rollback.check_id(options.rollback_id, [x for i, x in records.items() if i in owners])
+    unknown = _unknown(tunnels, records, owners, options, everybody=places is None)
+    skew = _psk.skew_of((records[x["id"]].expected(), _psk.trace_of(x)) for x in tunnels if x["id"] in records)
+    all_of_it: dict[str, Planned] = {}
     for tunnel in tunnels:
-        host = owners.get(tunnel["id"])
-        if host is None:
-            continue
-        entry = {
-            "id": tunnel["id"],
-            "name": tunnel["name"],
-            "host": host,
-            "group": group_of(tunnel, host),
-            "reported": _psk.generated_on(tunnel),
-        }
-        status, reason = judge(by_id.get(tunnel["id"]), entry["reported"], options)
-        entry.update(status=status, reason=reason)
-        member = {"id": tunnel["id"], "name": tunnel["name"], "health_check": tunnel.get("health_check") or {}}
-        groups.setdefault(entry["group"], []).append(member)
-        here = host in options.hosts
-        if status in ("stuck", "waiting") or (status == "resume" and not here):
-            sick[entry["group"]] = entry["name"]
-        if here:
-            target = {"unchanged": unchanged, "due": taken, "resume": taken}.get(status, left)
-            (target if options.mode in ("rotate", "reconcile", "rollback") else left).append(entry)
-    ready = []
-    for entry in taken:
-        sibling = sick.get(entry["group"])
-        if sibling and not options.force:
-            entry.update(status="skipped", reason=f"its group's {sibling!r} must be brought in order first")
-            left.append(entry)
-        else:
-            ready.append(entry)
-    earlier = itertools.takewhile(lambda host: host not in options.hosts, claims)
-    return {
-        "waves": build_waves(ready, options.wave_size, options.canary),
-        "unchanged": unchanged,
-        "left": left,
-        "foreign": [x for x in left if x["status"] == "stuck" and by_id[x["id"]]["state"] != _escrow.STUCK],
-        "groups": {group: groups[group] for group in dict.fromkeys(x["group"] for x in ready + left)},
-        "planned": len(ready),
-        "limit": parse_limit(options.max_failures, len(owners)),
-        "failed_before": sum((options.summaries.get(host) or {}).get("failed", 0) for host in earlier),
-    }
-
-
-def check_hooks(hooks: Mapping[str, Mapping[str, t.Any]], exists: Callable[[str], bool]) -> tuple[str, bool]:
-    """How this batch of hosts confirms, and whether any host has tasks of its own. Raises InputError.
-
-    ``hooks`` maps hosts to ``{reach, device, verify, confirmation}``, the first three being task files or empty.
-    """
-    for host, own in hooks.items():
-        for kind in ("reach", "device", "verify"):
-            path = own[kind]
-            if path and not (path.startswith(OWN_HOOKS) or (path.startswith("/") and exists(path))):
-                raise InputError(f"psk_rotation_{kind}_tasks of {host}: there is no file {path!r}; give its whole path")
-        if own["confirmation"] == "verify" and not own["verify"]:
-            raise InputError(
-                f"psk_rotation_confirmation of {host} is verify, but psk_rotation_verify_tasks names no tasks"
-            )
-    confirmations = {own["confirmation"] for own in hooks.values()}
-    if "manual" in confirmations and len(confirmations) > 1:
-        raise InputError("psk_rotation_confirmation is manual on some hosts of the batch only; make it the same on all")
-    with_tasks = any(own["device"] or own["verify"] for own in hooks.values())
-    return ("manual" if "manual" in confirmations else "none"), with_tasks
-
-
-def parse_limit(limit: t.Any, of: int) -> int:
-    """How many failures ``limit`` allows: ``3``, or ``10%`` of ``of`` tunnels, rounded up. Raises InputError."""
-    text = str(limit).strip()
-    percent = text.endswith("%")
-    number = text[:-1] if percent else text
-    if not number.isdigit() or (percent and int(number) > 100):
-        raise InputError(f"psk_rotation_max_failures must be a number or a percentage such as 10%, not {limit!r}")
-    return -(-of * int(number) // 100) if percent else int(number)
-
-
-def judge(record: Mapping[str, t.Any] | None, reported: str | None, options: Options) -> tuple[str, str]:
-    """What is to be done with one tunnel, and why: ``due``, ``resume``, ``unchanged``, ``stuck`` or ``skipped``.
-
-    ``record`` is a view out of the escrow, or None.
-    """
-    if record is not None:
-        foreign = _escrow.is_foreign(record, reported)
-        if record["state"] == _escrow.STUCK and not options.force:
-            return "stuck", record["reason"] or "stuck"
-        if foreign and not options.force:
-            return "stuck", f"its PSK was changed on {reported} by somebody else; psk_rotation_force overrides that"
-        if _waits(record, options) and not foreign:
-            return "waiting", "its new PSK waits for confirmation; run confirm_psks"
-        if record["state"] in _escrow.UNRESOLVED:
-            return "resume", f"an earlier run left it {record['state']}"
-    if options.mode == "rollback":
-        if record and options.rollback_id and record["rotation_id"] == options.rollback_id and record["has_previous"]:
-            return "due", f"the rotation {options.rollback_id} is turned back"
-        return "unchanged", "nothing to turn back"
-    if options.mode in ("reconcile", "confirm"):
-        return "unchanged", "nothing to finish"
-    if options.force:
-        return "due", "rotation is forced"
-    if options.adopt and not (record and record["has_current"]):
-        return "due", "the escrow does not know its PSK"
-    # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.
-    made_on = reported and ((record or {}).get("made_on") or reported)
-    is_due, reason = _psk.due(made_on, applied_on=None, max_age=options.max_age, rotate=False, now=options.now)
-    return ("due" if is_due else "unchanged"), reason
-
-
-def _waits(record: Mapping[str, t.Any], options: Options) -> bool:
-    """Whether Cloudflare holds a key that some later step, not this run, brings to the device and confirms."""
-    if options.mode == "confirm":
-        return record["state"] == _escrow.APPLIED or bool(record["rollback_applied"])
-    return record["state"] == _escrow.APPLIED and options.confirmation == "manual" and options.mode != "rollback"
-
-
-def build_waves(entries: Sequence[Entry], size: int, canary: int = 0) -> list[list[Entry]]:
-    """Cuts entries into waves of at most ``size``, the first of at most ``canary`` if that is not 0.
-
-    A group's members go into different waves, unresolved ones first: the next is touched only when the one before is
-    done.
-    """
-    rounds: dict[int, list[Entry]] = {}
-    members: dict[str, int] = {}
-    for entry in sorted(entries, key=lambda x: x["status"] != "resume"):
-        turn = members.get(entry["group"], 0)
-        members[entry["group"]] = turn + 1
-        rounds.setdefault(turn, []).append(entry)
-    waves: list[list[Entry]] = []
-    last: dict[str, int] = {}
-    open_from = 0
-    for turn in sorted(rounds):
-        for entry in rounds[turn]:
-            while open_from < len(waves) and len(waves[open_from]) >= _capacity(open_from, size, canary):
-                open_from += 1
-            index = max(open_from, last.get(entry["group"], -1) + 1)
-            while index < len(waves) and len(waves[index]) >= _capacity(index, size, canary):
-                index += 1
-            while index >= len(waves):
-                waves.append([])
-            waves[index].append(entry)
-            last[entry["group"]] = index
-    return [wave for wave in waves if wave]
-
-
-def _capacity(index: int, size: int, canary: int) -> int:
-    return min(canary, size) if index == 0 and canary else size
-
-
-def scope(
-    tunnels: Sequence[Mapping[str, t.Any]],
-    claims: Mapping[str, Sequence[str]],
-    hosts: Container[str],
-    group_by: t.Any,
-) -> list[str]:
-    """The ids that this batch of hosts has to know of: its own tunnels', and those that back them up.
-
-    Raises InputError.
-    """
-    owners = owners_of(tunnels, claims)
-    group_of = _grouping(group_by, tunnels)
-    groups = {x["id"]: group_of(x, owners[x["id"]]) for x in tunnels if x["id"] in owners}
-    own = {groups[i] for i, host in owners.items() if host in hosts}
-    return [i for i, group in groups.items() if group in own]
-
-
-def wave_of(
-    planned: Mapping[str, t.Any], index: int, statuses: Mapping[str, str], hosts: Container[str]
-) -> dict[str, t.Any]:
-    """Wave ``index`` as it can go now: ``tunnels``, and ``skipped`` ones with the reason.
-
-    ``statuses`` says by id what became of the tunnels of the waves before. A tunnel goes only if its host is among
-    ``hosts``, if every tunnel of its group that went before is done, and if no more tunnels have failed than the
-    plan's limit.
-    """
-    failed = planned["failed_before"] + sum(1 for status in statuses.values() if status not in HARMLESS)
-    if failed > planned["limit"]:
-        reason = f"stopped after {failed} failures, {planned['limit']} being allowed"
-        stopped = [{**x, "status": "stopped", "reason": reason} for x in planned["waves"][index]]
-        return {"tunnels": [], "skipped": stopped}
-    sick = {}
-    for wave in planned["waves"][:index]:
-        for entry in wave:
-            if statuses.get(entry["id"]) not in ("confirmed", "promoted", "planned"):
-                sick[entry["group"]] = entry["name"]
-    ready, skipped = [], []
-    for entry in planned["waves"][index]:
-        if entry["host"] not in hosts:
-            skipped.append({**entry, "status": "unreached", "reason": f"its device {entry['host']} is not reachable"})
-        elif entry["group"] in sick:
-            reason = f"its group's {sick[entry['group']]!r} is not done"
-            skipped.append({**entry, "status": "skipped", "reason": reason})
-        else:
-            ready.append(entry)
-    return {"tunnels": ready, "skipped": skipped}
-
-
-def verdicts(
-    applied: Sequence[Mapping[str, t.Any]],
-    evidence: Mapping[str, Mapping[str, t.Any]],
-    wave: str,
-) -> dict[str, list[Entry]]:
-    """Which applied tunnels of a wave are ``done`` and which have ``failed``, by positive evidence only.
-
-    ``evidence`` maps hosts to what they reported: ``{wave, done, verified, finished, reason, failed}``. ``verified``
-    says if a new IKE_AUTH was seen, ``finished`` is in seconds since 1970, ``failed`` maps tunnel ids to reasons.
-    """
-    done, failed = [], []
-    for entry in applied:
-        said = evidence.get(entry["host"]) or {}
-        kept = {key: entry.get(key) for key in ("id", "name", "host", "rotation_id")}
-        reason = None
-        if said.get("wave") != wave:
-            reason = f"its device {entry['host']} did not report back"
-        elif entry["id"] in (said.get("failed") or {}):
-            reason = said["failed"][entry["id"]]
-        elif not said.get("done"):
-            reason = said.get("reason") or "its device tasks failed"
-        if reason is None:
-            applied_at = entry.get("recorded_at")
-            exposure = round(float(said["finished"]) - applied_at, 3) if applied_at else None
-            done.append({**kept, "seen": bool(said.get("verified")), "exposure_seconds": exposure})
-        else:
-            failed.append({**kept, "status": "failed", "reason": reason})
-    return {"done": done, "failed": failed}
-
-
-def owners_of(tunnels: Sequence[Mapping[str, t.Any]], claims: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The host of each claimed tunnel. Raises InputError for an unknown tunnel, or one that two hosts claim."""
-    owners: dict[str, str] = {}
-    for host, patterns in claims.items():
-        try:
-            chosen = _tunnel.select(tunnels, [patterns] if isinstance(patterns, str) else patterns or [])
-        except InputError as exc:
-            raise InputError(f"psk_rotation_tunnels of {host}: {exc}") from None
-        for tunnel in chosen:
-            if tunnel["id"] in owners:
-                raise InputError(
-                    f"psk_rotation_tunnels: both {owners[tunnel['id']]} and {host} name the tunnel {tunnel['name']!r};"
-                    " a tunnel ends at one device"
-                )
-            owners[tunnel["id"]] = host
-    if not owners:
-        raise InputError(
-            "psk_rotation_tunnels is empty on every host of the play: name what each device terminates,"
-            " or all on localhost"
+        record, trace = records.get(tunnel["id"]), _psk.trace_of(tunnel, skew)
+        status, reason = judge(record, trace, options)
+        if tunnel["id"] in unknown and status == _status.DUE and options.unknown_psk == "skip":
+            status, reason = _status.UNKNOWN, "its PSK is not in the escrow"
+        all_of_it[tunnel["id"]] = Planned(
+            id=tunnel["id"],
+            name=tunnel["name"],
+            host=owners.get(tunnel["id"], ""),
+            group=groups.of[tunnel["id"]],
+            trace=trace,
+            status=status,
+            reason=reason,
+            generation=record.generation if record else 0,
+            sound=record is None or _is_sound(record, trace),
         )
-    return owners
+    parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
+    for entry in all_of_it.values():
+        if entry.host in options.hosts:
+            part, entry = _placed(entry, groups, all_of_it, records, options)
+            parts[part].append(entry)
+    hidden = sum(1 for x in all_of_it.values() if x.host in options.hosts and not x.trace.shown)
+    return Plan(
+        waves=_waves.build_waves(parts["ready"], options.wave_size, options.canary),
+        unchanged=parts["unchanged"],
+        left=parts["left"],
+        foreign=[x for x in parts["left"] if x.status == _status.STUCK and records[x.id].state != STUCK],
+        groups=groups,
+        limit=parse_limit(options.max_failures, len(owners)),
+        failed_before=options.failed_before,
+        notices=[
+            *_notices(tunnels, hidden),
+            *_told_groups(groups, tunnels, parts["ready"]),
+            *(_unclaimed(tunnels, owners) if places is None else ()),
+        ],
+    )
 
 
-def _grouping(group_by: t.Any, tunnels: Sequence[Mapping[str, t.Any]]) -> Callable[[Mapping[str, t.Any], str], str]:
-    """The group of a tunnel with its host, by the rule ``auto``, a regular expression, or a mapping."""
-    if isinstance(group_by, Mapping):
-        named: dict[str, str] = {}
-        for key, value in group_by.items():
-            if isinstance(value, str):
-                named[key] = value
-            else:
-                named.update({x["id"]: key for x in _members(tunnels, key, value)})
-        return lambda tunnel, host: named.get(tunnel["id"]) or named.get(tunnel["name"]) or tunnel["id"]
-    if group_by == "auto":
-        return _group_automatically
-    try:
-        pattern = re.compile(group_by)
-    except (re.error, TypeError):
-        raise InputError("psk_rotation_group_by must be auto, a regular expression or a mapping") from None
-    if "group" not in pattern.groupindex:
-        raise InputError("psk_rotation_group_by: the regular expression needs a group named group: (?P<group>...)")
-
-    def by_name(tunnel: Mapping[str, t.Any], host: str) -> str:
-        match = pattern.search(tunnel["name"])
-        return (match and match.group("group")) or tunnel["id"]
-
-    return by_name
+def _unknown(
+    tunnels: Sequence[Tunnel],
+    records: Mapping[str, Record],
+    owners: Mapping[str, str],
+    options: Options,
+    *,
+    everybody: bool,
+) -> set[str]:
+    """The claimed tunnels that have a PSK of which the escrow knows nothing. Raises InputError if these are refused."""
+    if options.mode != "rotate" or not options.unknown_psk:
+        return set()
+    looked_at = [x for x in tunnels if x["id"] in owners and (everybody or owners[x["id"]] in options.hosts)]
+    found = [x for x in looked_at if not _psk.trace_of(x).missing and not _knows_a_key(records.get(x["id"]))]
+    if found and options.unknown_psk == "refuse":
+        more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
+        raise InputError(
+            f"the escrow does not know the PSKs of {len(found)} of {len(looked_at)} tunnels"
+            f" ({', '.join(x['name'] for x in found[:NAMES_SHOWN])}{more}), and nothing was written: is"
+            " psk_rotation_escrow the right one? If so, adopt their PSKs first (magicwan.cloudflare.adopt_psks), or set"
+            " psk_rotation_unknown_psk to rotate, which can't be rolled back, or to skip"
+        )
+    return {x["id"] for x in found}
 
 
-def _members(tunnels: Sequence[Mapping[str, t.Any]], group: str, patterns: Sequence[str]) -> list[Mapping[str, t.Any]]:
-    try:
-        return _tunnel.select(tunnels, patterns)
-    except (InputError, TypeError) as exc:
-        reason = exc.message if isinstance(exc, InputError) else "must be a list of tunnels, or name a group"
-        raise InputError(f"psk_rotation_group_by[{group!r}]: {reason}") from None
+def _knows_a_key(record: Record | None) -> bool:
+    return record is not None and bool(record.current or record.pending or record.discarded)
 
 
-def _group_automatically(tunnel: Mapping[str, t.Any], host: str) -> str:
-    if host not in LOCAL_HOSTS:
-        return host
-    return tunnel["customer_endpoint"] or tunnel["id"]
+def _placed(
+    entry: Planned,
+    groups: Groups,
+    all_of_it: Mapping[str, Planned],
+    records: Mapping[str, Record],
+    options: Options,
+) -> tuple[str, Planned]:
+    """Where a tunnel belongs. Finishing never waits for a sibling, beginning does."""
+    if options.mode == "confirm" and entry.status == _status.WAITING:
+        return "ready", entry
+    if options.mode not in ("rotate", "reconcile", "rollback"):
+        return "left", entry
+    if entry.status == _status.UNCHANGED:
+        return "unchanged", entry
+    if entry.status == _status.RESUME:
+        return _resumed(entry, records.get(entry.id), options)
+    if entry.status != _status.DUE:
+        return "left", entry
+    for sibling in (all_of_it[i] for i in groups.siblings(entry.id)):
+        here = sibling.host in options.hosts
+        unfinished = sibling.status == _status.WAITING or (sibling.status == _status.RESUME and not here)
+        if unfinished or (sibling.status == _status.STUCK and not options.force):
+            waits = sibling.status == _status.WAITING
+            record = records.get(sibling.id)
+            state = record.state if record else sibling.status
+            why = "waits for confirmation" if waits else f"is {state} and must be finished first"
+            reason = f"{sibling.name!r}, which backs it up, {why}"
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
+    return "ready", entry
+
+
+def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[str, Planned]:
+    """What a device was involved in is not finished without one, unless the user has said how to confirm."""
+    involved = record is not None and record.device is not False and record.unresolved
+    if involved and entry.host not in options.devices and entry.host not in options.chosen:
+        reason = (
+            f"{entry.reason}, and its last step had a device: run with its device tasks, or set"
+            " psk_rotation_confirmation (none or manual) if others have configured it"
+        )
+        return "left", replace(entry, status=_status.SKIPPED, reason=reason)
+    return "ready", entry
+
+
+def _is_sound(record: Record, trace: Trace) -> bool:
+    return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
+
+
+def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
+    found = [
+        f"{x['name']!r} is the name of a tunnel, too: it is reached by its id only" for x in _named_as_words(tunnels)
+    ]
+    if hidden:
+        found.append(f"Cloudflare does not show when the PSKs of {hidden} tunnels were set: the escrow's times count")
+    return found
+
+
+def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
+    return [told(groups, tunnels, [x.id for x in ready])] if ready else []
+
+
+def _unclaimed(tunnels: Sequence[Tunnel], owners: Mapping[str, str]) -> list[str]:
+    names = [str(x["name"]) for x in tunnels if x["id"] not in owners]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return [
+        f"no host of this play claims {len(names)} of {len(tunnels)} tunnels: {', '.join(names[:NAMES_SHOWN])}{more}"
+    ]
+
+
+def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
+    return [x for x in tunnels if x["name"] in ("all", "*")]
+
+
+def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:
+    """What is to be done with one tunnel, and why: due, resume, unchanged, waiting, stuck or skipped."""
+    late = False
+    if record is not None:
+        found = _psk.compare(record.expected(), trace)
+        if record.state == STUCK and not options.force:
+            return _status.STUCK, record.reason or "stuck"
+        if found == _psk.NEWER and not options.force:
+            return _status.STUCK, (
+                f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
+            )
+        late = found == _psk.LATE
+        replaced = found == _psk.NEWER or late or trace.missing
+        if _waits(record, options) and not replaced:
+            return _status.WAITING, "its new PSK waits for confirmation; run confirm_psks"
+        if record.unresolved:
+            return _status.RESUME, f"an earlier run left it {record.state}"
+    if late and not (options.force and options.mode == "rotate"):
+        what = "its PSK was sent more than once, and Cloudflare has set one since"
+        if options.mode in ("rollback", "confirm"):
+            return _status.SKIPPED, f"{what}: run reconcile_psks first"
+        return _status.RESUME, f"{what}: it is set again"
+    if options.mode == "rollback":
+        return _rollback.judge(record, options.rollback_id, options.rollback_within, options.now)
+    if options.mode in ("reconcile", "confirm"):
+        return _status.UNCHANGED, "nothing to finish"
+    if options.force:
+        return _status.DUE, "rotation is forced"
+    return _by_age(record, trace, options)
+
+
+def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:
+    current = record.current if record else None
+    if trace.missing:
+        return _status.DUE, "the tunnel has no PSK"
+    if options.unknown_psk and current is None:
+        return _status.DUE, "the escrow does not know its PSK, so that the rotation can't be rolled back"
+    if current is None and not trace.shown:
+        return _status.UNCHANGED, "nobody knows how old its PSK is"
+    # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.
+    made_on = (current and (current.made_on or current.applied_on)) or trace.on
+    is_due, reason = _psk.due(made_on or "?", applied_on=None, max_age=options.max_age, rotate=False, now=options.now)
+    return (_status.DUE if is_due else _status.UNCHANGED), reason
+
+
+def _waits(record: Record, options: Options) -> bool:
+    """Whether Cloudflare holds a key that some later step, not this run, confirms, and the device's tasks are done."""
+    if record.state == APPLIED and record.pending:
+        wanted = options.mode == "confirm" or (options.confirmation == "manual" and options.mode != "rollback")
+        delivered = record.pending.delivered
+    else:
+        wanted = options.mode == "confirm" and bool(record.rollback and record.rollback.applied)
+        delivered = bool(record.rollback and record.rollback.delivered)
+    # A record of 1.0.0 does not say whether there was a device; it has no lease once it was left to wait.
+    return wanted and (delivered or record.device is False or (record.device is None and record.lease is None))

@@ -5,299 +5,331 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The steps of a rotation, each one task of the role psk_rotation: plan, set a wave, turn it back, settle it.
+"""The steps of a rotation, each one task of the role psk_rotation: begin, set a wave, settle it, roll it back.
 
-A step takes the state that the one before has returned, and returns the next. The state is a plain dict, since Ansible
-carries it from task to task; what must survive a crash is in the escrow. It holds PSKs, by host in ``results``.
-
-Without device tasks there is nothing to wait for between waves, so that the first step does them all.
+A step takes the state that the one before has returned, and returns the next. Without device tasks there is nothing to
+wait for between waves, so that the first step does them all. A check run takes the same way over a store that writes
+nothing, and has the API validate only.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     generate_psk,
     mark_as_secret,
-    psks_in,
+    redact,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _plan, _results
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Claim
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import Backend
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
+    _plan,
+    _results,
+    _status,
+    _transitions,
+    _upkeep,
+    _waves,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import owners_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._evidence import (
+    Verdict,
+    not_done,
+    rotations,
+    verdicts,
+    verified,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._operations import Escrow
-
-Entry = dict[str, t.Any]
-State = dict[str, t.Any]
-
-# Statuses of tunnels whose devices have to act.
-IN_FLIGHT = ("applied", "planned", "rolling_back")
-PREPARE, ROLL_BACK, CONFIRM = "prepare", "roll_back", "confirm"
-_OPERATIONS = {"rollback": ROLL_BACK, "confirm": CONFIRM}
-
-
-def new_rotation_id() -> str:
-    """Such as ``20261124T060000Z-1f2e3d4c``."""
-    return time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(4)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import after
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import (
+    CONFIRM,
+    OPERATIONS,
+    PREPARE,
+    ROLL_BACK,
+    Flying,
+    Outcome,
+    Progress,
+    State,
+    new_token,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._targets import (
+    still_to_roll_back,
+    still_to_take,
+    target_of,
+)
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """The steps, over one account and one escrow.
+    """The steps, over one account and one store of records.
 
     ``claim`` makes the claim of a rotation id, as of now; it raises EscrowError when the run has ended, so that a step
     that was left behind begins nothing more. ``say`` shows a line of progress. ``gate`` judges the health of tunnels
-    before and after their devices act. With ``dry`` the API only validates, and nothing is written.
+    before and after their devices act; ``planned`` is told of the plan before it begins. With ``validate_only`` the API
+    changes nothing.
     """
 
     client: Client
-    backend: Backend
+    store: Store
     claim: Callable[[str], Claim]
     say: Callable[[str], None]
     gate: HealthGate | None = None
+    planned: Callable[[_plan.Plan, _plan.Account], None] | None = None
     force: bool = False
-    dry: bool = False
+    validate_only: bool = False
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
     def begin(
         self,
+        rotation_id: str,
         options: _plan.Options,
-        claims: Mapping[str, Sequence[str]],
+        memory: Memory,
         *,
-        has_devices: bool,
         preflight: bool,
     ) -> State:
         """Plans the rotation of this batch of hosts, and carries it out where no device has tasks of its own.
 
-        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it.
+        Nothing is written before the whole plan stands and, with ``preflight``, the API has validated it. ``memory``
+        holds what the hosts of the play claim, and learns where other tunnels are.
         """
-        tunnels = [_tunnel.view(x) for x in self.client.list_tunnels()]
-        rotation_id = new_rotation_id()
-        escrow = self._escrow(rotation_id)
-        records = escrow.open(_plan.scope(tunnels, claims, options.hosts, options.group_by))["tunnels"]
-        planned = _plan.plan(tunnels, records, claims, options)
-        state = _first_state(rotation_id, options, planned, has_devices, tunnels, records)
+        tunnels = self.client.list_tunnels()
+        owners = owners_of(tunnels, memory.claims)
+        names = {x["id"]: x["name"] for x in tunnels}
+        escrow = self._escrow(rotation_id, names)
+        records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))
+        plan = _plan.plan(tunnels, records, owners, options, memory.places)
+        if memory.places is None:
+            memory.places = {i: [x.host, x.group] for i, x in records.items()}
+        for line in plan.notices:
+            self.say(line)
+        if self.planned:
+            self.planned(plan, _plan.Account(tunnels, records, owners))
+        state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
-            state["groups"] = planned["groups"]
+            state = replace(state, members=_results.members(plan, tunnels))
             self._check_gate(self.gate, state)
-        if planned["foreign"] and options.mode != "report":
-            state["changed"] = escrow.stick(planned["foreign"])["changed"]
-        if preflight and options.mode != "rollback" and not self.dry:
-            self._validate([entry for wave in state["waves"] for entry in wave])
-        if not has_devices:
-            for index in range(len(state["waves"])):
-                before, state = state, self.wave(state, index, options.hosts)
-                state["changed"] = state["changed"] or before["changed"]
+        if options.mode != "report":
+            noticed = _upkeep.notice(escrow, names)
+            stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
+            state = replace(state, changed=noticed.changed or stuck.changed)
+        if preflight and options.mode != "rollback" and not self.validate_only:
+            self._validate([x for wave in state.waves for x in wave])
+        if not state.devices:
+            for index in range(len(state.waves)):
+                done = self._wave(state, index, options.hosts, escrow)
+                state = replace(done, changed=done.changed or state.changed)
         return state
 
-    def wave(self, state: State, index: int, hosts: Collection[str]) -> State:
-        """Sets the PSKs of wave ``index``, as far as it may go now and its devices are among ``hosts``."""
-        chosen = _plan.wave_of(state, index, state["statuses"], hosts)
-        tunnels, skipped = chosen["tunnels"], chosen["skipped"]
-        if self.gate is not None and state["mode"] != "rollback":
-            unsafe = self.gate.unsafe(tunnels, state["groups"])
-            skipped += [{**x, "status": "unhealthy", "reason": unsafe[x["id"]]} for x in tunnels if x["id"] in unsafe]
-            tunnels = [x for x in tunnels if x["id"] not in unsafe]
-        if state["has_devices"]:
-            tunnels = self._as_reported_now(tunnels)
-        going = {
-            **state,
-            "operation": _OPERATIONS.get(state["mode"], PREPARE),
-            "turn_back": [],
-            "progress": _progress(f"wave {index + 1} of {len(state['waves'])}", state["waves"][index]),
-        }
-        return self._fly(going, tunnels, skipped, f"{state['rotation_id']}/{index}", wave=index + 1)
+    def wave(self, state: State, index: int, hosts: Collection[str], reached: Collection[str]) -> State:
+        """Sets the PSKs of wave ``index``, as far as it may go now and its devices can be managed.
 
-    def turn_back(self, state: State) -> State:
-        """Sets the earlier PSKs of what the last wave could not bring about."""
-        progress = _progress(f"{state['progress']['what']}, turning back", state["turn_back"])
-        turning = {**state, "operation": ROLL_BACK, "turn_back": [], "progress": progress}
-        return self._fly(turning, state["turn_back"], [], f"{state['token']}/back")
+        ``hosts`` are still in the play, ``reached`` those of them that were asked and have answered. One that was done
+        in the wave before, and one that is the controller itself, need not be asked.
+        """
+        sure = [x for x in hosts if x in reached or x in state.proven or x not in state.reach]
+        return self._wave(state, index, sure, self._escrow_of(state))
 
-    def settle(self, state: State, evidence: Mapping[str, Mapping[str, t.Any]]) -> State:
+    def roll_back(self, state: State) -> State:
+        """Sets the previous PSKs of what the last wave could not bring about."""
+        going = state.to_roll_back
+        progress = Progress(f"{state.progress.what}, rolling back", time.time(), [x.id for x in going])
+        state = replace(state, operation=ROLL_BACK, to_roll_back=(), progress=progress, token=new_token())
+        escrow = self._escrow_of(state)
+        rotations = {x.id: x.rotation_id for x in going}
+        taken = escrow.roll_back({x.id: x.reason for x in going}, rotations, {}, {})
+        return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
+
+    def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
-        found = _plan.verdicts(state["in_flight"], evidence, state["token"])
-        done, failed = found["done"], found["failed"]
-        if self.gate is not None and state["operation"] != ROLL_BACK:
-            done, failed = self._through(self.gate, state, done, failed)
-        escrow = self._escrow(state["rotation_id"])
-        waits = state["confirmation"] == "manual" and state["operation"] != CONFIRM
-        settled = escrow.release(done) if waits else escrow.confirm(done)
-        outcomes = failed + settled["tunnels"] + settled["refused"]
-        if state["operation"] != PREPARE:
-            left = escrow.release(failed)
-            outcomes += left["tunnels"] + left["refused"]
-        after = _after(state, outcomes, changed=settled["changed"])
-        turning = failed if state["operation"] == PREPARE and not self.dry else []
-        self._tell(after)
-        return {**after, "in_flight": [], "turn_back": turning}
+        escrow = self._escrow_of(state)
+        keys = {psk for record in escrow.read([x.id for x in state.in_flight]).values() for psk in record.keys()}  # noqa: SIM118
+        found = [
+            replace(x, reason=x.reason and redact(x.reason, keys))
+            for x in verdicts(state.in_flight, evidence, state.token, state.verifying)
+        ]
+        if self.gate is not None and state.operation != ROLL_BACK:
+            found = self._through(self.gate, state, found)
+        done, failed = [x for x in found if x.reason is None], [x for x in found if x.reason is not None]
+        places = {x.tunnel.id: (x.tunnel.name, x.tunnel.host) for x in found}
+        if state.confirmation == "manual" and state.operation != CONFIRM:
+            moves = escrow.release(dict.fromkeys((x.tunnel.id for x in done), None), rotations(done))
+        else:
+            moves = escrow.confirm({x.tunnel.id: verified(x, state.devices) for x in done})
+        outcomes = _results.outcomes(moves, places, {x.tunnel.id: x.exposure for x in done})
+        to_roll_back: list[Flying] = []
+        if state.operation == PREPARE and not self.validate_only:
+            to_roll_back = [replace(x.tunnel, reason=x.reason) for x in failed]
+        if state.operation == PREPARE:
+            outcomes += [not_done(x) for x in failed]
+        else:
+            left = escrow.release({x.tunnel.id: x.reason for x in failed}, rotations(failed))
+            outcomes += _results.outcomes(left, places)
+        state = after(state, outcomes, changed=moves.changed)
+        self._tell(state)
+        proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
+        return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back, proven=proven))
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
+    def _escrow(self, rotation_id: str, names: Mapping[str, str]) -> Escrow:
+        return Escrow(self.store, lambda: self.claim(rotation_id), names)
+
+    def _escrow_of(self, state: State) -> Escrow:
+        return self._escrow(state.rotation_id, {x.id: x.name for x in state.all_results()})
+
+    def _carried(self, state: State) -> State:
+        """With what the store keeps for the next step, because it writes nothing."""
+        dump = getattr(self.store, "dump", None)
+        return replace(state, overlay=dump()) if dump and state.devices else state
+
     def _check_gate(self, gate: HealthGate, state: State) -> None:
-        if state["waves"] and not state["has_devices"]:
+        if state.waves and not state.devices:
             raise InputError(
                 "psk_rotation_health needs device or verify tasks: without them no tunnel authenticates anew"
             )
-        gate.check_members(state["groups"])
+        gate.check_members(state.members)
 
-    def _through(
-        self, gate: HealthGate, state: State, done: list[Entry], failed: list[Entry]
-    ) -> tuple[list[Entry], list[Entry]]:
-        """Takes the tunnels that do not get healthy from those that are done to those that have failed."""
-        if self.dry:
-            self.say("health of the wave: not waited for in a check run")
-            return done, failed
-        members = {m["id"]: m for own in state["groups"].values() for m in own}
-        reasons = gate.failing([members[x["id"]] for x in done])
-        sick = [{**x, "status": "failed", "reason": reasons[x["id"]]} for x in done if x["id"] in reasons]
-        return [x for x in done if x["id"] not in reasons], failed + sick
+    def _through(self, gate: HealthGate, state: State, found: Sequence[Verdict]) -> list[Verdict]:
+        """The verdicts, with those tunnels as failed that do not get healthy."""
+        if self.validate_only:
+            self.say("health of the wave: not checked in a check run")
+            return list(found)
+        members = {m["id"]: m for own in state.members.values() for m in own}
+        done = [members[x.tunnel.id] for x in found if x.reason is None]
+        unhealthy = gate.failing(done)
+        return [replace(x, reason=unhealthy.get(x.tunnel.id, x.reason)) for x in found]
 
-    def _escrow(self, rotation_id: str) -> Escrow:
-        return Escrow(self.backend, self.claim(rotation_id), dry=self.dry)
+    def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
+        entries = state.waves[index]
+        failed = _failed_so_far(state)
+        ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
+        if self.gate is not None and state.mode != "rollback":
+            ready, unhealthy = self.gate.split(ready, state.members)
+            others += unhealthy
+        if state.devices:
+            ready = self._as_reported_now(ready, escrow)
+        number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
+        progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
+        operation = OPERATIONS.get(state.mode, PREPARE)
+        state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
+        escrow.wave = number
+        skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
+        if operation == CONFIRM:
+            return self._confirm(after(state, skipped, changed=False), ready, escrow)
+        siblings = {x.id: state.siblings.get(x.id, ()) for x in ready}
+        if operation == ROLL_BACK:
+            traces = {x.id: x.trace for x in ready}
+            taken = escrow.roll_back({x.id: x.reason for x in ready}, {}, traces, siblings, still_to_roll_back(ready))
+        else:
+            targets = {x.id: target_of(x, state.devices) for x in ready}
+            taken = escrow.take(targets, siblings, still_to_take(ready), force=self.force)
+        return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in ready}, skipped)
+
+    def _confirm(self, state: State, ready: Sequence[Planned], escrow: Escrow) -> State:
+        """Has the devices prove what waits for it; where there is none, the user's word counts."""
+        known = escrow.read([x.id for x in ready])
+        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id in known]
+        state = replace(state, in_flight=waiting)
+        if not state.devices:
+            said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}
+            return self.settle(state, said)
+        return state
 
     def _fly(
-        self, state: State, tunnels: Sequence[Entry], skipped: Sequence[Entry], token: str, wave: int | None = None
+        self,
+        state: State,
+        escrow: Escrow,
+        taken: Taken,
+        places: Mapping[str, tuple[str, str]],
+        outcomes: Sequence[Outcome],
     ) -> State:
-        """Keeps the PSKs safe, sends them, writes down what the API said."""
-        rotation_id, outcomes = state["rotation_id"], list(skipped)
-        in_flight: list[Entry] = []
-        changed = False
-        if tunnels:
-            claim = replace(self.claim(rotation_id), wave=wave)
-            escrow = Escrow(self.backend, claim, dry=self.dry)
-            if state["operation"] == ROLL_BACK:
-                prepared = escrow.roll_back(tunnels)
-            else:
-                prepared = escrow.prepare(tunnels, force=self.force)
-            said, failure = self._send(prepared["psks"], tunnels, rotation_id)
-            alone = not state["has_devices"]
-            # Even if the run was killed meanwhile and this process left behind: what it has done is the truth.
-            now = time.time()
-            claim = replace(claim, now=now, until=now + claim.until - claim.now)
-            recorded = Escrow(self.backend, claim, dry=self.dry).record(
-                prepared["tunnels"],
-                said,
-                failure,
-                promote=alone and state["confirmation"] == "none",
-                release=alone and state["confirmation"] == "manual",
+        """Sends PSKs that are safe, and writes down what the API said."""
+        to_send = {i: psk for i, psk in taken.psks.items() if psk is not None}
+        answers: _psk_batch.Answers = {}
+        failure: CloudflareError | None = None
+        if to_send:
+            mark_as_secret(to_send.values())
+            answers, failure = _psk_batch.send_batch(
+                self.client, to_send, validate_only=self.validate_only, guard=lambda: escrow.guard(to_send)
             )
-            outcomes += prepared["refused"] + recorded["tunnels"] + recorded["refused"]
-            in_flight = [x for x in recorded["tunnels"] if x["status"] in IN_FLIGHT]
-            changed = prepared["changed"] or recorded["changed"] or any(x["status"] != "unapplied" for x in said)
-        after = {**_after(state, outcomes, changed=changed), "in_flight": in_flight, "token": token}
-        if not (after["has_devices"] and in_flight):
-            self._tell(after)
-        return after
+        alone = not state.devices
+        go_on: Callable[[Record, Claim], Moved] | None = None
+        if alone and state.confirmation == "manual":
+            go_on = lambda record, claim: _transitions.release(record, None, claim)  # noqa: E731
+        elif alone:
+            go_on = lambda record, claim: _transitions.confirm(record, _status.HANDED_OVER, claim)  # noqa: E731
+        recorded = escrow.record(taken.psks, answers, failure.message if failure else None, go_on)
+        now = time.time()
+        kept = Moves({i: x for i, x in taken.moves.moved.items() if i not in taken.psks}, taken.moves.refused)
+        found = [*outcomes, *_results.outcomes(kept, places), *_results.outcomes(recorded, places, recorded_at=now)]
+        in_flight = [
+            Flying(x.id, x.name, x.host, x.rotation_id or state.rotation_id, x.recorded_at)
+            for x in found
+            if x.status in _status.ACTING and x.id in recorded.moved
+        ]
+        sent = any(x.status not in (_psk.UNAPPLIED, _psk.UNSENT) for x in answers.values())
+        changed = taken.moves.changed or recorded.changed or sent
+        state = replace(after(state, found, changed=changed), in_flight=in_flight if state.devices else ())
+        if not state.in_flight:
+            self._tell(state)
+        return self._carried(state)
 
     def _tell(self, state: State) -> None:
         """Shows how the wave has ended, in a line."""
-        what, since, ids = state["progress"]["what"], state["progress"]["since"], set(state["progress"]["ids"])
-        ended = _psk.summary([x for own in state["results"].values() for x in own if x["id"] in ids])
+        ids = set(state.progress.ids)
+        found = [x for x in state.all_results() if x.id in ids]
+        ended = _results.told_counts([_results.in_check(x) for x in found] if self.validate_only else found)
         count = f"{len(ids)} tunnel{'' if len(ids) == 1 else 's'}"
-        self.say(f"{what}: {count}, {ended}, {time.time() - since:.1f} s")
+        self.say(f"{state.progress.what}: {count}, {ended}, {time.time() - state.progress.since:.1f} s")
 
-    def _send(
-        self, psks: Sequence[Entry], tunnels: Sequence[Entry], rotation_id: str
-    ) -> tuple[list[Entry], str | None]:
-        """Sends PSKs that are safe already. Returns an outcome for each, with the PSK if Cloudflare may hold it."""
-        if not psks:
-            return [], None
-        self.claim(rotation_id)  # the run may have been killed since
-        reported = {x["id"]: x.get("reported") for x in tunnels}
-        batch = [{"id": x["id"], "psk": x["psk"] or generate_psk(), "baseline": reported[x["id"]]} for x in psks]
-        mark_as_secret(psks_in(batch))
-        outcomes, failure = _psk_batch.set_batch(self.client, batch, validate_only=self.dry)
-        said = [
-            {"id": x["id"], **outcomes[x["id"]], "psk": x["psk"] if outcomes[x["id"]]["status"] in _psk.LIVE else None}
-            for x in batch
-        ]
-        return said, failure.message if failure else None
-
-    def _validate(self, entries: Sequence[Entry]) -> None:
+    def _validate(self, entries: Sequence[Planned]) -> None:
         """Has the API look at the whole plan, with PSKs that nobody will use. Raises CloudflareError."""
         if not entries:
             return
-        batch = [{"id": x["id"], "psk": generate_psk(), "baseline": x["reported"]} for x in entries]
-        outcomes, failure = _psk_batch.set_batch(self.client, batch, validate_only=True)
+        answers, failure = _psk_batch.send_batch(
+            self.client, {x.id: generate_psk() for x in entries}, validate_only=True
+        )
         if failure is not None:
             raise failure
-        refused = [{**x, **outcomes[x["id"]]} for x in entries if outcomes[x["id"]]["status"] != "planned"]
+        refused = [(x.name, answers[x.id].reason) for x in entries if answers[x.id].status != _psk.PLANNED]
         if refused:
-            raise CloudflareError(f"the API would refuse: {_psk.summary(refused)}; nothing was written")
+            named = "; ".join(f"{name}: {reason}" for name, reason in refused[: _results.NAMES_SHOWN])
+            raise CloudflareError(
+                f"the API would refuse {len(refused)} of {len(entries)} PSKs ({named}); nothing was written"
+            )
 
-    def _as_reported_now(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries with the times that the account shows now: devices take their time, and people their keys.
+    def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
+        """The entries as the account shows them now: devices take their time, and people their keys.
 
         A tunnel that is gone is left to the API, which refuses it by name.
         """
         if not entries:
-            return entries
-        now = {x["id"]: _psk.generated_on(x) for x in self.client.list_tunnels()}
-        return [{**x, "reported": now.get(x["id"], x["reported"])} for x in entries]
+            return []
+        now = {x["id"]: x for x in self.client.list_tunnels()}
+        moved = [x.id for x in entries if x.id in now and _psk.generated_on(now[x.id]) != x.trace.on]
+        records = escrow.read(moved) if moved else {}
+        learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
+        return [
+            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew or learned), name=now[x.id]["name"])
+            if x.id in now
+            else x
+            for x in entries
+        ]
 
 
-def _first_state(
-    rotation_id: str,
-    options: _plan.Options,
-    planned: Mapping[str, t.Any],
-    has_devices: bool,
-    tunnels: Sequence[Mapping[str, t.Any]],
-    records: Sequence[Mapping[str, t.Any]],
-) -> State:
-    entries = {x["id"]: x for part in (*planned["waves"], planned["unchanged"], planned["left"]) for x in part}
-    by_id = {x["id"]: x for x in records}
-    results: dict[str, list[Entry]] = {host: [] for host in options.hosts}
-    for tunnel in tunnels:
-        entry = entries.get(tunnel["id"])
-        if entry is not None:
-            results[entry["host"]].append(_results.first_result(tunnel, entry, by_id.get(tunnel["id"])))
-    waiting = [x for x in planned["left"] if x["status"] == "waiting"]
-    return {
-        "rotation_id": rotation_id,
-        "mode": options.mode,
-        "operation": _OPERATIONS.get(options.mode, PREPARE),
-        "confirmation": options.confirmation,
-        "has_devices": has_devices,
-        "waves": planned["waves"],
-        "limit": planned["limit"],
-        "failed_before": planned["failed_before"],
-        "statuses": {},
-        "results": results,
-        "in_flight": waiting if options.mode == "confirm" else [],
-        "turn_back": [],
-        "token": f"{rotation_id}/confirm",
-        "progress": _progress("confirmation", waiting),
-        "changed": False,
-    }
-
-
-def _progress(what: str, tunnels: Sequence[Entry]) -> Entry:
-    return {"what": what, "since": time.time(), "ids": [x["id"] for x in tunnels]}
-
-
-def _after(state: State, outcomes: Sequence[Entry], *, changed: bool) -> State:
-    """The state once these outcomes are known, the latest of a tunnel counting."""
-    latest: dict[str, list[Entry]] = {}
-    for outcome in outcomes:
-        latest.setdefault(outcome["id"], []).append(outcome)
-    results = {
-        host: [_with(result, latest.get(result["id"], ())) for result in own] for host, own in state["results"].items()
-    }
-    statuses = {**state["statuses"], **{x["id"]: x["status"] for x in outcomes}}
-    return {**state, "results": results, "statuses": statuses, "changed": changed}
-
-
-def _with(result: Entry, outcomes: Sequence[Entry]) -> Entry:
-    for outcome in outcomes:
-        result = _results.result_after(result, outcome)
-    return result
+def _failed_so_far(state: State) -> int:
+    """How many tunnels have failed in this run, this batch and those before."""
+    counted = _status.counted_in(state.mode)
+    return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)

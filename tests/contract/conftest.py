@@ -95,6 +95,7 @@ def modules(simulator: Simulator) -> list[dict[str, Any]]:
 def rotations(playbooks: Playbooks, simulator: Simulator, escrow: str) -> list[Result]:
     """A check run, a rotation of which a part is refused, the run that finishes it, and one whose answer is lost."""
     variables = {"psk_rotation_escrow": {"backend": "file", "path": escrow}, "psk_rotation_hosts": "localhost"}
+    variables |= {"psk_rotation_tunnels": ["all"], "psk_rotation_unknown_psk": "rotate"}
     more = {**variables, "psk_rotation_force": True, "psk_rotation_wave_size": 4}
     inventory = "localhost ansible_connection=local\n"
 

@@ -39,6 +39,7 @@ class Outcome:
     after_rerun: str = ""
     lost: int = 0
     dark: int | None = 0
+    mismatched: int = 0
     problems: list[str] = field(default_factory=list)
     skipped: str = ""
     seconds: float = 0.0
@@ -47,7 +48,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the promise held."""
-        return not self.problems and not self.lost and not self.dark
+        return not (self.problems or self.lost or self.dark or self.mismatched)
 
     @property
     def verdict(self) -> str:
@@ -97,19 +98,25 @@ def judge(scene: Scene, outcome: Outcome) -> None:
     outcome.after_crash, outcome.after_rerun = scene.after_crash, scene.after_rerun
     outcome.lost = len(scene.lost)
     outcome.dark = len(scene.dark()) if scene.has_devices else None
-    outcome.problems = scene.problems
+    outcome.mismatched = len(scene.mismatched)
+    outcome.problems = [
+        *(f"{x}: its key is lost" for x in scene.lost.values()),
+        *(f"{x}: a run ended well, and its keys differ" for x in scene.mismatched.values()),
+        *scene.problems,
+    ]
     if not outcome.ok:
         outcome.output += "\n\n".join(f"--- {x}" for x in scene.books.outputs())
 
 
 def chosen(codes: Sequence[str]) -> list[Row]:
-    """The rows of these codes, or of letters; all of them by default."""
+    """The rows of these codes, or of letters, in this order; all of them by default."""
     wanted = [x.strip().upper() for x in codes if x.strip()]
-    return [x for x in ROWS if not wanted or any(_meets(x.code.upper(), code) for code in wanted)]
+    found = [x for code in wanted for x in ROWS if _meets(x.code.upper(), code)]
+    return list({x.code: x for x in found or (ROWS if not wanted else ())}.values())
 
 
 def _meets(code: str, wanted: str) -> bool:
-    return code == wanted or code.split()[0] == wanted or (wanted.isalpha() and code.startswith(wanted))
+    return code == wanted or code.split()[0] == wanted or (len(wanted) == 1 and code.startswith(wanted))
 
 
 def save_output(outcome: Outcome, folder: Path) -> Path:

@@ -38,8 +38,8 @@ def _answer(
 for _status in (500, 502, 503, 504):
     for _when in ("before", "after"):
         _fault = {**SET, "status": _status, "when": _when}
-    _end = "failed" if _when == "before" else "any"
-    _answer(f"A1 {_status}-{_when}", f"{_status} {_when} the change", _fault, expected=_end)
+        _end = "failed" if _when == "before" else "any"
+        _answer(f"A1 {_status}-{_when}", f"{_status} {_when} the change", _fault, expected=_end)
 _answer(
     "A1 healed", "503 after the change, repeated", {**SET, "status": 503, "when": "after"}, expected="ok", retries=2
 )
@@ -175,7 +175,7 @@ def _a16(scene: Scene) -> None:
 def _a16_killed(scene: Scene) -> None:
     tunnel = next(iter(scene.names))
     scene.crash(env=scene.point("os.replace", ESCROW, "after", 2))
-    scene.console_sets(tunnel)
+    scene.console_sets(tunnel, later=60)
     _foreign(scene, tunnel)
 
 

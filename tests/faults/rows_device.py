@@ -19,7 +19,7 @@ def _unchanged(scene: Scene, before: dict[str, str], otherwise: str, host: str =
     scene.expect(all(truth[i] == before[i] for i in scene.groups[host]), otherwise)
 
 
-def _turned_back(scene: Scene, *trouble: str) -> None:
+def _rolled_back(scene: Scene, *trouble: str) -> None:
     """The device's tunnels must be back at their previous PSKs when the run ends, the others done."""
     before = scene.truth()
     scene.trouble(BAD, *trouble)
@@ -34,7 +34,7 @@ def _turned_back(scene: Scene, *trouble: str) -> None:
 def _d1(scene: Scene) -> None:
     switch = scene.folder / "connection"
     switch.write_text("ssh", encoding="ascii")
-    scene.variables["psk_rotation_reach_tasks"] = "hooks/reach.yml"
+    scene.variables["psk_rotation_reach_tasks"] = ""
     inventory = scene.own_inventory()
     inventory["all"]["hosts"][BAD] |= {
         "ansible_connection": f"{{{{ lookup('ansible.builtin.file', '{switch}') }}}}",
@@ -81,17 +81,17 @@ def _d1_all(scene: Scene) -> None:
 
 @row("D2", "a device refuses its configuration")
 def _d2(scene: Scene) -> None:
-    _turned_back(scene, "refuse")
+    _rolled_back(scene, "refuse")
 
 
 @row("D2 one", "a device refuses one tunnel")
 def _d2_one(scene: Scene) -> None:
-    _turned_back(scene, "one")
+    _rolled_back(scene, "one")
 
 
 @row("D2 crash", "the device task dies of an exception")
 def _d2_crash(scene: Scene) -> None:
-    _turned_back(scene, "crash")
+    _rolled_back(scene, "crash")
 
 
 @row("D2 both", "a device refuses the rollback, too")
@@ -115,28 +115,28 @@ def _d2_rollback(scene: Scene) -> None:
 def _d2_adopt(scene: Scene) -> None:
     scene.trouble(BAD, "refuse")
     run = scene.crash("failed")
-    scene.expect("no earlier PSK is known" in run.result.output, "it does not say why it can't turn back")
+    scene.expect("no earlier PSK is known" in run.result.output, "it does not say why it can't roll back")
     scene.trouble(BAD)
     scene.rerun()
 
 
 @row("D3", "a device says yes and loses the commit: the proof finds it")
 def _d3(scene: Scene) -> None:
-    _turned_back(scene, "forget")
+    _rolled_back(scene, "forget")
 
 
 @row("D4", "the re-authentication fails")
 def _d4(scene: Scene) -> None:
-    _turned_back(scene, "no-reauth")
+    _rolled_back(scene, "no-reauth")
 
 
-@row("D4 all", "the re-authentication fails everywhere: the breaker stops, all is turned back")
+@row("D4 all", "the re-authentication fails everywhere: the breaker stops, all is rolled back")
 def _d4_all(scene: Scene) -> None:
     before = scene.truth()
     for host in scene.groups:
         scene.trouble(host, "no-reauth")
     scene.crash("failed")
-    scene.expect(scene.truth() == before, "not everything was turned back")
+    scene.expect(scene.truth() == before, "not everything was rolled back")
     for host in scene.groups:
         scene.trouble(host)
     scene.rerun(same_key=False)

@@ -17,7 +17,8 @@ from tests.faults.scene import BaoStore, FileStore, Scene, held, settled
 ESCROW = r"/psks\.yml$"
 TEMPORARY = r"/\.psks\.yml\.\d+\.tmp$"
 SET = {"route": "psk_set", "validate_only": False}
-KEEP = "Keep the PSKs safe"
+STEP = "Store the PSKs, and set them at Cloudflare"
+SETTLE = "Settle what the devices have reported"
 # The request that sets the PSKs of a wave, and not the one that only validates.
 REQUEST = r"^POST \S+/ipsec_tunnels/psk$"
 
@@ -38,7 +39,7 @@ def _at_call(code: str, injected: str, call: str, match: str, when: str, nth: in
     ROWS.append(Row(code, injected, act, **options))
 
 
-_at_task("K1", "before the lease is taken", KEEP, "start")
+_at_task("K1", "before the lease is taken", STEP, "start")
 _at_call("K2", "lease being taken: the store's lock is held, nothing is written", "fcntl.flock", "lock$", "after", 2)
 _at_call("K3 torn", "during the write of PREPARED: before its fsync", "os.fsync", TEMPORARY, "before", 1)
 _at_call("K3 rename", "during the write of PREPARED: before its rename", "os.replace", ESCROW, "before", 1)
@@ -121,13 +122,13 @@ _at_call("K6 local", "reply received, not recorded, on localhost alone", "http",
 _at_call("K6 wave2", "reply received, before it is recorded, in the second wave", "http", REQUEST, "after", 2)
 _at_call("K7", "after CF_APPLIED is written", "os.replace", ESCROW, "after", 2)
 _at_call("K7 adopt", "the same at the first rotation", "os.replace", ESCROW, "after", 2, adopt=True)
-_at_task("K7 step", "after the step that has applied and recorded", KEEP, "end")
+_at_task("K7 step", "after the step that has applied and recorded", STEP, "end")
 _at_task("K8", "when two of four devices are configured", "Configure the device", "end", 2)
 _at_task("K8 wave2", "when two devices of the second wave are configured", "Configure the device", "end", 6)
 _at_task("K9", "after the devices, before the proof", "Prove the new PSK", "start")
-_at_task("K10", "after the proof, before the promotion", "Promote the PSKs", "start")
-_at_call("K11", "promotion renamed, its end not seen", "os.replace", ESCROW, "after", 3)
-_at_call("K11 kv2", "promotion sent, reply lost", "http", "POST .*/data/", "after", 10, bao=True)
+_at_task("K10", "after the proof, before it is written down", SETTLE, "start")
+_at_call("K11", "the end of the rotation renamed, its end not seen", "os.replace", ESCROW, "after", 3)
+_at_call("K11 kv2", "the end of the rotation sent, its reply lost", "http", "POST .*/data/", "after", 10, bao=True)
 
 
 def _rollback_in_flight(scene: Scene, when: str) -> None:
@@ -160,7 +161,7 @@ def _rollback_killed(code: str, injected: str, env: Callable[[Scene], dict[str, 
 _rollback_killed(
     "K13", "rollback applied, before it is recorded", lambda scene: scene.point("http", REQUEST, "after", 2)
 )
-# Written before: the wave prepared, applied, promoted but for one device, that one's rollback prepared.
+# Written before: the wave prepared, applied, ended but for one device, that one's rollback prepared.
 _rollback_killed(
     "K13 device",
     "rollback recorded, the device does not have it yet",
@@ -169,7 +170,7 @@ _rollback_killed(
 _rollback_killed(
     "K13 done",
     "the device has its earlier PSK, before the rollback is ended",
-    lambda scene: scene.kill_at("Promote", "start", 2),
+    lambda scene: scene.kill_at(SETTLE, "start", 2),
 )
 
 
@@ -213,6 +214,7 @@ def _moved(scene: Scene) -> None:
     env = _move(scene)
     in_flight = set(scene.pending())
     early = scene.play(env=env)
+    scene.expect(early.rc == 2, f"the run that could not finish ended with {early.rc}")
     records = scene.store.read()
     untouched = not any(in_flight & set(x["tunnels"]) for x in early.sets)
     scene.expect(in_flight and untouched, "the lease of the other machine's run was not respected")

@@ -59,7 +59,7 @@ def _c1_kv2(scene: Scene) -> None:
 @row("C2", "three AWX slices, each with an implicit localhost that rotates everything", devices=False)
 def _c2(scene: Scene) -> None:
     slices: list[Any] = [{"all": {"hosts": {f"site{n}": {} for n in range(start, 4, 3)}}} for start in range(3)]
-    play = {"inventory": None, "variables": {"psk_rotation_hosts": "localhost"}}
+    play = {"inventory": None, "variables": {"psk_rotation_hosts": "localhost", "psk_rotation_tunnels": "all"}}
     _together(scene, [{**play, "inventory": x} for x in slices])
 
 
@@ -69,7 +69,7 @@ def _c2_devices(scene: Scene) -> None:
     _together(scene, [{"inventory": scene.own_inventory(hosts[n::3])} for n in range(3)])
 
 
-@row("C3", "a lease expires while its run waits for the API: another run takes over, with the same key", devices=False)
+@row("C3", "a lease expires while its run waits for the API: another controller takes over, same key", devices=False)
 def _c3(scene: Scene) -> None:
     scene.variables["psk_rotation_lease"] = 3
     scene.simulator.arm({**SET, "hang": True})
@@ -80,7 +80,7 @@ def _c3(scene: Scene) -> None:
     until = max(x["lease"]["until"] for x in scene.store.read().values() if x["lease"])
     while time.time() < until:
         time.sleep(0.05)
-    second = scene.play()
+    second = scene.play(env={"FAULT_HOSTNAME": "another-controller"})
     scene.expect(all(scene.truth()[i] == psk for i, psk in begun.items()), "the second run made other keys")
     scene.expect(second.rc in (0, 2), f"the second run ended with {second.rc}")
     scene.simulator.clear_faults()

@@ -31,10 +31,11 @@ HERE = Path(__file__).resolve().parent
 PLUGINS, HOOKS = HERE / "plugins", HERE / "hooks"
 PASSWORD = "vault-password-of-the-tests"
 ROTATE = [{"name": "Rotate", "import_playbook": "magicwan.cloudflare.rotate_psks"}]
-LOCALHOST = "localhost ansible_connection=local\n"
+LOCALHOST = "localhost ansible_connection=local psk_rotation_tunnels=all\n"
 DEADLINE = 300.0
 POLL = 0.01
 AGE_SECONDS = 200 * 86400
+ID_LENGTH = 32
 STATE_ORDER = ("idle", "prepared", "in_doubt", "applied", "rolling_back", "stuck")
 
 Records = dict[str, dict[str, Any]]
@@ -104,7 +105,7 @@ class BaoStore:
     def read(self) -> Records:
         """All records by tunnel id."""
         listed = self.server.call("LIST", f"secret/metadata/{self.path}/{self.account}", missing_ok=True)
-        keys = ((listed or {}).get("data") or {}).get("keys") or []
+        keys = [x for x in ((listed or {}).get("data") or {}).get("keys") or [] if len(x) == ID_LENGTH]
         return {key: self.server.call("GET", self.secret(key))["data"]["data"] for key in keys}
 
     def write(self, records: Records) -> None:
@@ -138,6 +139,7 @@ class Bench:
     seed: int = 7
     core: str | None = None
     token: str = TOKEN
+    collections: Path | None = None
     simulator: Simulator = field(init=False)
     snapshot: Snapshot = field(init=False)
     events: int = 0
@@ -228,6 +230,8 @@ class Scene:
         self.devices_folder.mkdir(mode=0o700, parents=True)
         self.books = Playbooks(folder / "plays", self.simulator.env())
         self.lost: dict[str, str] = {}
+        self.mismatched: dict[str, str] = {}
+        self.excused: set[str] = set()
         self.foreign: set[str] = set()
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -245,14 +249,24 @@ class Scene:
         self.names = {i: x["name"] for i, x in tunnels.items()}
         ids = list(tunnels)
         self.groups = {f"dev{n:02d}": ids[2 * n : 2 * n + 2] for n in range((len(ids) + 1) // 2)}
+        self.sites = dict(self.groups)
         if not adopt:
             self._restore(bench.snapshot)
         self.seeds: set[str | None] = set(self.truth().values()) if adopt else set()
         truth = self.truth()
-        for host, own in self.groups.items():
-            self._device(host).write_text(json.dumps({i: truth[i] for i in own}), encoding="ascii")
+        self._make_devices()
         self.begun = time.time_ns()
         self._begin = dict(truth)
+
+    def _make_devices(self) -> None:
+        truth = self.truth()
+        for host, own in self.groups.items():
+            self._device(host).write_text(json.dumps({i: truth[i] for i in own}), encoding="ascii")
+
+    def split_devices(self) -> None:
+        """Every tunnel gets a device of its own; those that back each other up stay a site."""
+        self.groups = {f"{host}{'ab'[n]}": [i] for host, own in self.groups.items() for n, i in enumerate(own)}
+        self._make_devices()
 
     def _restore(self, snapshot: Snapshot) -> None:
         for tunnel, (psk, made_on) in snapshot.tunnels.items():
@@ -325,6 +339,7 @@ class Scene:
             "psk_rotation_escrow": self.store.variable(),
             "devices_folder": str(self.devices_folder),
             "sim_url": self.simulator.sim_url,
+            "psk_rotation_unknown_psk": "rotate",
         }
         if self.has_devices:
             found |= {f"psk_rotation_{x}_tasks": str(HOOKS / f"{x}.yml") for x in ("reach", "device", "verify")}
@@ -338,6 +353,7 @@ class Scene:
             "ANSIBLE_CALLBACKS_ENABLED": "harness_json,kill_at",
             "ANSIBLE_FORKS": "10",
             "PYTHONPATH": str(PLUGINS / "site"),
+            **({"ANSIBLE_COLLECTIONS_PATH": str(self.bench.collections)} if self.bench.collections else {}),
             **self.store.env(),
         }
 
@@ -357,13 +373,15 @@ class Scene:
         return {"all": {"hosts": found}}
 
     def finish(self, running: Running, since: int, *, store: bool = True) -> Run:
-        """Wait for a run's end, and look at what it left."""
+        """Wait for a run's end, and look at what it left. ``store`` false: another run is still on its way."""
         result = running.wait(DEADLINE)
         self._settle_logs()
         run = Run(result, self.simulator.journal(since=since))
         self.runs.append(run)
         if store:
             self.check_kept()
+        if store and run.done:
+            self.check_matched()
         return run
 
     def play(self, *, store: bool = True, **options: Any) -> Run:
@@ -451,8 +469,8 @@ class Scene:
         """The run that the fault hits. expected: killed, failed, ok, or any."""
         return self.crashed(self.play(**options), expected)
 
-    def crashed(self, run: Run, expected: str = "killed") -> Run:
-        """Look at what the fault has left, and remove it."""
+    def crashed(self, run: Run, expected: str = "killed", *, keep: bool = False) -> Run:
+        """Look at what the fault has left, and remove it, unless it is to ``keep``."""
         wanted = {"killed": (-9,), "failed": (2, 4), "ok": (0,), "any": (-9, 0, 2, 4)}[expected]
         self.expect(run.rc in wanted, f"the first run ended with {run.rc}, and should have been {expected}")
         self.expect("Traceback" not in run.result.output, "the first run shows a traceback")
@@ -461,7 +479,8 @@ class Scene:
             self.expect(fault["hits"], f"the fault {fault['kind']} was never met")
         self._armed = False
         self.after_crash = self.states()
-        self.simulator.clear_faults()
+        if not keep:
+            self.simulator.clear_faults()
         return run
 
     def rerun(self, expected: str = "ok", *, same_key: bool = True, but: Collection[str] = (), **options: Any) -> Run:
@@ -503,10 +522,33 @@ class Scene:
             if psk not in keys_of(records.get(tunnel)):
                 self.lost[tunnel] = self.names.get(tunnel, tunnel)
 
-    def console_sets(self, tunnel: str, psk: str = "somebody-else-has-set-this-key-in-the-dashboard") -> None:
-        """Somebody sets a PSK by hand."""
+    def check_matched(self) -> None:
+        """After a run that ended well, Cloudflare, the device and the escrow must have one PSK of each tunnel."""
+        records, truth, held = self.store.read(), self.truth(), self.device_psks()
+        for tunnel, psk in truth.items():
+            record = records.get(tunnel)
+            if record is None or tunnel in self.excused:
+                continue
+            waits = (record.get("pending") or {}).get("delivered") is True
+            wanted = record["pending" if waits else "current"] or {}
+            if wanted.get("psk") != psk or (self.has_devices and held.get(tunnel) != psk):
+                self.mismatched[tunnel] = self.names.get(tunnel, tunnel)
+
+    def rename(self, tunnel: str, name: str, **fields: Any) -> None:
+        """Somebody changes its name, or other fields, in the dashboard."""
+        self.simulator.patch_tunnel(tunnel, name=name, **fields)
+        self.names[tunnel] = name
+
+    def console_sets(
+        self,
+        tunnel: str,
+        psk: str = "somebody-else-has-set-this-key-in-the-dashboard",
+        later: float = 0.0,
+    ) -> None:
+        """Somebody sets a PSK by hand; ``later`` in seconds than now."""
         self.foreign.add(psk)
-        self.simulator.patch_tunnel(tunnel, psk=psk)
+        on = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + later))
+        self.simulator.patch_tunnel(tunnel, psk=psk, **({"last_generated_on": on} if later else {}))
 
     def converged(self, but: Collection[str] = (), devices: bool | None = None) -> list[str]:
         """What is not in order: Cloudflare's PSK, the escrow's current one and the device's must be one, all idle."""
@@ -547,7 +589,7 @@ class Scene:
             return []
         history = self.simulator.state()["psk_history"]
         found = []
-        for host, own in self.groups.items():
+        for site, own in self.sites.items():
             cloudflare = {i: _print(self._begin[i]) for i in own}
             device = dict(cloudflare)
             events = [
@@ -556,13 +598,13 @@ class Scene:
                 for x in history[i]
                 if _nanoseconds(x["on"]) > self.begun
             ]
-            log = self.devices_folder / f"{host}.log"
-            lines = log.read_text(encoding="ascii").splitlines() if log.exists() else []
+            logs = [self.devices_folder / f"{x}.log" for x, ids in self.groups.items() if set(ids) & set(own)]
+            lines = [x for log in logs if log.exists() for x in log.read_text(encoding="ascii").splitlines()]
             events += [(x["time"], device, x["tunnel"], x["print"]) for x in map(json.loads, lines)]
             for _time, side, tunnel, value in sorted(events, key=lambda x: x[0]):
                 side[tunnel] = value
                 if len(own) > 1 and all(cloudflare[i] != device[i] for i in own):
-                    found.append(host)
+                    found.append(site)
                     break
         return found
 

@@ -20,7 +20,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "sim-token"
 ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 
 
 class Simulator:

@@ -52,7 +52,13 @@ class Simulator:
     latency: float = 0.0
 
     def __post_init__(self) -> None:
-        self.renderer = Renderer(ACCOUNT_NUMBER, self.assumptions.bidirectional_target_ignored)
+        assumed = self.assumptions
+        self.renderer = Renderer(
+            ACCOUNT_NUMBER,
+            assumed.bidirectional_target_ignored,
+            assumed.read_only_extras,
+            assumed.unknown_fields != "none",
+        )
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_BODY)
@@ -249,12 +255,12 @@ class _Exchange:
         return Answer(dumps(failure(errors)), fault.status or 200, dict(fault.headers))
 
     async def _released(self) -> bool:
-        """Wait at the gate; False when the client went away first."""
-        gate = self.sim.faults.gate
-        while not gate.is_set() and not self._client_gone():
+        """Wait at the gate; False when the client went away first, and that ends the request."""
+        gate, late = self.sim.faults.gate, self.fault is not None and self.fault.hang == "late"
+        while not gate.is_set() and (late or not self._client_gone()):
             with suppress(TimeoutError):
                 await asyncio.wait_for(gate.wait(), _CLIENT_CHECK_SECONDS)
-        return not self._client_gone()
+        return late or not self._client_gone()
 
     def _client_gone(self) -> bool:
         return self.request.transport is None or self.request.transport.is_closing()

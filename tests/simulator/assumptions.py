@@ -53,6 +53,31 @@ class Assumptions:
     validate_only_result: Literal["full", "empty"] = _assumed(
         "full", "What does validate_only answer: what a real call would (full), or an empty object?"
     )
+    put_answer: Literal["tunnel", "modified"] = _assumed(
+        "tunnel", "What does PUT answer: the tunnel too, or {modified: true} alone?"
+    )
+    write_shows_identities: bool = _assumed(
+        False, "Does the answer to a create or an update hold remote_identities? false: they are empty, as documented"
+    )
+    custom_fqdn_account: Literal["either", "id", "number"] = _assumed(
+        "either",
+        "Which account stands in a custom IKE identity: the hexadecimal id (documentation), or the number that the "
+        "generated identities have (a field report says that the id is refused)?",
+    )
+    customer_asn: Literal["uint32", "int32"] = _assumed(
+        "uint32", "Which AS numbers may bgp hold: all of 32 bits, or those of the schema's int32?"
+    )
+    inside_addresses_overlap: bool = _assumed(True, "May the inside networks of two tunnels overlap?")
+    read_only_extras: bool = _assumed(
+        False,
+        "Do tunnels have version and bgp.as_no, which the schema does not know and a request must not hold?",
+    )
+    unknown_fields: Literal["none", "writable", "refused", "refused_and_reset"] = _assumed(
+        "none",
+        "Do tunnels have traffic_class and health_check.probe_interval, for fields that the schema does not know yet? "
+        "writable: a PUT takes them, and resets them when they are left out; refused: a PUT refuses and keeps them; "
+        "refused_and_reset: a PUT refuses them, and resets them all the same",
+    )
     unapplied_unknown_reason: str = _assumed("tunnel not found", "Which text does an unknown id get in unapplied_psks?")
     unapplied_fault_reason: str = _assumed(
         "failed to persist PSK", "Which text does an entry get that the `unapplied` fault picks?"

@@ -63,14 +63,14 @@ class Fault(BaseModel):
     reset_mid_body: Literal[True] | None = None
     truncate: Literal["announced", "closed"] | None = None
     delay: float | None = Field(default=None, ge=0)
-    hang: Literal[True] | None = None
+    hang: Literal[True, "late"] | None = None
     redirect: str | None = None
     success_false: Literal[True] | None = None
     modified_false: Literal[True] | None = None
     unapplied: Annotated[int, Field(ge=1)] | Share | Literal["all"] | list[str] | None = None
     omit: Annotated[int, Field(ge=1)] | list[str] | None = None
     echo_other_psk: Literal[True] | None = None
-    metadata: str | None = Field(default=None, pattern=r"^(missing|unchanged|backwards|skew:[+-]?\d+)$")
+    metadata: str | None = Field(default=None, pattern=r"^(missing|absent|unchanged|backwards|skew:[+-]?\d+)$")
     stale_reads: int | None = Field(default=None, ge=1)
     empty_list: Literal[True] | None = None
     duplicate_names: Literal[True] | None = None

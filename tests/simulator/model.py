@@ -11,6 +11,9 @@ from typing import Any
 
 from .answers import dumps
 
+# The defaults of fields that the schema does not know, see the assumption unknown_fields; seeded tunnels have others.
+TRAFFIC_CLASS, PROBE_INTERVAL = "standard", 10
+
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
@@ -21,6 +24,7 @@ class HealthCheck:
     type: str = "reply"
     direction: str = "bidirectional"
     target: str = ""
+    probe_interval: int = PROBE_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Tunnel:
     fqdn_id: str | None = None
     health_check: HealthCheck = field(default_factory=HealthCheck)
     hides_false: bool = False
+    version: int = 1
+    traffic_class: str = TRAFFIC_CLASS
     health: dict[str, float] = field(default_factory=dict)
     _rendered: dict[bool, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -76,6 +82,8 @@ class Renderer:
 
     account_number: int
     bidirectional_target_ignored: bool
+    read_only_extras: bool = False
+    unknown_fields: bool = False
 
     def ipsec_id(self, tunnel_id: str) -> str:
         return f"{self.account_number}_{tunnel_id}"
@@ -121,6 +129,13 @@ class Renderer:
             shown["bgp"] = {"extra_prefixes": [], **tunnel.bgp}
         if tunnel.fqdn_id is not None:
             shown["custom_remote_identities"] = {"fqdn_id": tunnel.fqdn_id}
+        if self.read_only_extras:
+            shown["version"] = tunnel.version
+            if tunnel.bgp is not None:
+                shown["bgp"]["as_no"] = tunnel.bgp["customer_asn"]
+        if self.unknown_fields:
+            shown["traffic_class"] = tunnel.traffic_class
+            shown["health_check"]["probe_interval"] = check.probe_interval
         return shown
 
     def show_bytes(self, tunnel: Tunnel, new_target: bool) -> bytes:

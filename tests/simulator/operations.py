@@ -9,6 +9,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
 from typing import Any
 
 from . import schema
@@ -16,7 +17,7 @@ from .answers import Answer, Problem, error, success_bytes
 from .assumptions import Assumptions
 from .clock import NANOSECONDS, to_nanoseconds, to_text
 from .faults import Fault
-from .model import HealthCheck, Renderer, Tunnel
+from .model import PROBE_INTERVAL, TRAFFIC_CLASS, HealthCheck, Renderer, Tunnel
 from .seed import COLOS
 from .state import Store
 
@@ -57,8 +58,12 @@ class Call:
             raise Problem.single(404, NOT_FOUND, "IPsec tunnel not found")
         return tunnels[self.tunnel_id]
 
-    def show(self, tunnel: Tunnel, identities: bool = True) -> dict[str, Any]:
-        return self.renderer.show(tunnel, self.new_target, identities)
+    def show(self, tunnel: Tunnel) -> dict[str, Any]:
+        return self.renderer.show(tunnel, self.new_target)
+
+    def show_written(self, tunnel: Tunnel) -> dict[str, Any]:
+        """The tunnel in the answer to a create or an update."""
+        return self.renderer.show(tunnel, self.new_target, self.assumptions.write_shows_identities)
 
 
 def list_tunnels(call: Call) -> Answer:
@@ -95,7 +100,7 @@ def create_tunnel(call: Call) -> Answer:
     tunnel = _merged(call, blank, body, "", new=True)
     if not call.dry:
         call.store.put(tunnel)
-    shown = call.show(tunnel, identities=False)
+    shown = call.show_written(tunnel)
     result = {"ipsec_tunnels": [shown]} if call.assumptions.create_response == "list" else shown
     return _answer(call, result, [tunnel.id], [tunnel.id] if body.psk is not None else [])
 
@@ -107,10 +112,9 @@ def update_tunnel(call: Call) -> Answer:
     tunnel = _merged(call, old, body, "")
     if not call.dry:
         call.store.put(tunnel)
-    result = {
-        "modified": not call.has_fault("modified_false"),
-        "modified_ipsec_tunnel": call.show(tunnel, identities=False),
-    }
+    result: dict[str, Any] = {"modified": not call.has_fault("modified_false")}
+    if call.assumptions.put_answer == "tunnel":
+        result["modified_ipsec_tunnel"] = call.show_written(tunnel)
     return _answer(call, result, [tunnel.id], [tunnel.id] if body.psk is not None else [])
 
 
@@ -134,7 +138,7 @@ def bulk_update(call: Call) -> Answer:
         _put_back(call.store, before)
     result = {
         "modified": not call.has_fault("modified_false"),
-        "modified_ipsec_tunnels": [call.show(tunnel, identities=False) for tunnel in tunnels],
+        "modified_ipsec_tunnels": [call.show_written(tunnel) for tunnel in tunnels],
     }
     psk_changed = [tunnel_id for tunnel_id, body, _ in entries if body.psk is not None]
     return _answer(call, result, list(before), psk_changed)
@@ -243,7 +247,7 @@ def _with_psk(call: Call, tunnel: Tunnel, psk: str, moves: bool = True) -> Tunne
 
 
 def _skewed(fault: Fault, old: str | None, stamp: str) -> str | None:
-    if fault.metadata == "missing":
+    if fault.metadata in ("missing", "absent"):
         return None
     if fault.metadata == "unchanged":
         return old
@@ -256,7 +260,9 @@ def _distorted(call: Call, shown: dict[str, Any]) -> dict[str, Any]:
     """A `metadata` fault on a read changes what is shown, not the truth."""
     if call.fault is not None and call.fault.metadata is not None:
         old = shown["psk_metadata"].get("last_generated_on")
-        if old is not None:
+        if call.fault.metadata == "absent":
+            del shown["psk_metadata"]
+        elif old is not None:
             seen = _skewed(call.fault, old, old)
             shown["psk_metadata"] = {} if seen is None else {"last_generated_on": seen}
     return shown
@@ -266,7 +272,7 @@ def _merged(call: Call, old: Tunnel, body: schema.TunnelBody, at: str, new: bool
     """`old` with the body's fields. In a whole body, fields left out fall back to their defaults."""
     keeps = call.assumptions.partial_put and not new
     given = body.model_fields_set
-    fields = schema.TunnelBody.model_fields.keys() - {"psk", "bgp", "custom_remote_identities"}
+    fields = schema.TunnelBody.model_fields.keys() - {"psk", "bgp", "custom_remote_identities", "traffic_class"}
     changes: dict[str, Any] = {}
     for name in fields:
         if name in given:
@@ -279,7 +285,11 @@ def _merged(call: Call, old: Tunnel, body: schema.TunnelBody, at: str, new: bool
         custom = body.custom_remote_identities
         changes["fqdn_id"] = custom.fqdn_id if custom is not None else None
     changes["health_check"] = _health_check(call, old, body, keeps)
-    tunnel = replace(old, **changes, modified_on=call.store.clock.stamp())
+    if body.traffic_class is not None:
+        changes["traffic_class"] = body.traffic_class
+    elif not _keeps_unknown(call, keeps):
+        changes["traffic_class"] = TRAFFIC_CLASS
+    tunnel = replace(old, **changes, modified_on=call.store.clock.stamp(), version=old.version + (not new))
     tunnel = replace(tunnel, bgp_status=_bgp_status(tunnel))
     _check_against_others(call, None if new else old, tunnel, at)
     return _psk_of_put(call, tunnel, body)
@@ -299,6 +309,10 @@ def _psk_of_put(call: Call, tunnel: Tunnel, body: schema.TunnelBody) -> Tunnel:
 
 def _health_check(call: Call, old: Tunnel, body: schema.TunnelBody, keeps: bool) -> HealthCheck:
     base = old.health_check if keeps else HealthCheck(direction=call.assumptions.default_direction)
+    if not keeps and _keeps_unknown(call, keeps):
+        base = replace(base, probe_interval=old.health_check.probe_interval)
+    elif not _keeps_unknown(call, keeps):
+        base = replace(base, probe_interval=PROBE_INTERVAL)
     given = getattr(body, "health_check", None)
     if given is None:
         return base
@@ -307,6 +321,13 @@ def _health_check(call: Call, old: Tunnel, body: schema.TunnelBody, keeps: bool)
     if isinstance(target, dict):
         changes["target"] = target.get("saved", "")
     return replace(base, **changes)
+
+
+def _keeps_unknown(call: Call, keeps: bool) -> bool:
+    """Whether a PUT that leaves out the fields that the schema does not know keeps them."""
+    if call.assumptions.unknown_fields == "writable":
+        return keeps
+    return call.assumptions.unknown_fields != "refused_and_reset"
 
 
 def _bgp_status(tunnel: Tunnel) -> dict[str, Any] | None:
@@ -324,13 +345,31 @@ def _check_against_others(call: Call, old: Tunnel | None, tunnel: Tunnel, at: st
         errors.append(schema.invalid("bgp can not be changed", f"{at}/bgp"))
     if call.store.id_of(tunnel.name) not in (None, tunnel.id):
         errors.append(schema.invalid("the name is that of another tunnel", f"{at}/name"))
+    if not call.assumptions.inside_addresses_overlap and _overlaps(call, old, tunnel):
+        errors.append(schema.invalid("another tunnel has this inside network", f"{at}/interface_address"))
     if tunnel.fqdn_id is not None:
         pointer = f"{at}/custom_remote_identities/fqdn_id"
-        if not schema.is_custom_fqdn(tunnel.fqdn_id, call.store.account_id):
-            form = "<label>.<account id>.custom.ipsec.cloudflare.com"
+        if not schema.is_custom_fqdn(tunnel.fqdn_id, _accounts(call)):
+            form = "<label>.<account>.custom.ipsec.cloudflare.com"
             errors.append(schema.invalid(f"must be of the form {form}", pointer))
         elif call.store.fqdn_taken(tunnel.fqdn_id, tunnel.cloudflare_endpoint, tunnel.id):
             message = "another tunnel has this identity with the same cloudflare_endpoint"
             errors.append(schema.invalid(message, pointer))
     if errors:
         raise Problem(400, errors)
+
+
+def _accounts(call: Call) -> list[str]:
+    """What may stand for the account in a custom IKE id."""
+    known = {"id": call.store.account_id, "number": str(call.renderer.account_number)}
+    chosen = call.assumptions.custom_fqdn_account
+    return list(known.values()) if chosen == "either" else [known[chosen]]
+
+
+def _overlaps(call: Call, old: Tunnel | None, tunnel: Tunnel) -> bool:
+    """Whether a new inside network overlaps that of another tunnel."""
+    network = IPv4Interface(tunnel.interface_address).network
+    if old is not None and network == IPv4Interface(old.interface_address).network:
+        return False
+    others = (x for x in call.store.tunnels.values() if x.id != tunnel.id)
+    return any(IPv4Interface(x.interface_address).network.overlaps(network) for x in others)

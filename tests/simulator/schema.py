@@ -20,6 +20,7 @@ from .assumptions import Assumptions
 INVALID = 1022
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
 _INSIDE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.240.0/20")))
+_ASN_MAX = {"uint32": 4294967295, "int32": 2147483647}
 _CHARSETS = {"any": r".+", "printable_ascii": r"[\x20-\x7e]+", "alphanumeric": r"[A-Za-z0-9]+"}
 
 
@@ -115,6 +116,7 @@ class _HealthCheck(Strict):
     rate: Literal["low", "mid", "high"] | None = None
     type: Literal["reply", "request"] | None = None
     direction: Literal["unidirectional", "bidirectional"] | None = None
+    probe_interval: int | None = None
 
 
 class HealthCheckWithObject(_HealthCheck):
@@ -128,6 +130,7 @@ class HealthCheckWithString(_HealthCheck):
 class TunnelBody(Strict):
     """TunnelRequest without the health check; which fields are required depends on the operation."""
 
+    traffic_class: str | None = None
     name: str | None = Field(default=None, min_length=1)
     cloudflare_endpoint: Ip | None = None
     interface_address: Annotated[str, AfterValidator(_inside4)] | None = None
@@ -188,6 +191,9 @@ def check_tunnel(body: Any, assumptions: Assumptions, *, new_target: bool, whole
     if whole:
         missing = [name for name in REQUIRED if name not in checked.model_fields_set]
         errors = [invalid("the field is required", f"{at}/{name}") for name in missing]
+    errors += _unknown_errors(checked, assumptions, at)
+    if checked.bgp is not None and checked.bgp.customer_asn > _ASN_MAX[assumptions.customer_asn]:
+        errors.append(invalid("the value must fit into an int32", f"{at}/bgp/customer_asn"))
     if checked.automatic_return_routing and not assumptions.coupler_integration:
         errors.append(invalid("the account lacks the coupler_integration flag", f"{at}/automatic_return_routing"))
     if checked.psk is not None:
@@ -233,10 +239,10 @@ def check_psks(body: Any, assumptions: Assumptions) -> list[PskEntry]:
     return entries
 
 
-def is_custom_fqdn(value: str, account_id: str) -> bool:
-    """Whether this is a custom IKE id of the account."""
-    label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    return bool(re.fullmatch(rf"{label}\.{re.escape(account_id)}\.custom\.ipsec\.cloudflare\.com", value))
+def is_custom_fqdn(value: str, accounts: Sequence[str]) -> bool:
+    """Whether this is a custom IKE id of one of these accounts."""
+    label, account = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", "|".join(map(re.escape, accounts))
+    return bool(re.fullmatch(rf"{label}\.({account})\.custom\.ipsec\.cloudflare\.com", value))
 
 
 def invalid(message: str, pointer: str) -> dict[str, Any]:
@@ -259,6 +265,16 @@ def _message(where: Sequence[int | str], message: str) -> str:
 
 def _pointer(where: Sequence[int | str]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in where)
+
+
+def _unknown_errors(checked: TunnelBody, assumptions: Assumptions, at: str) -> list[dict[str, Any]]:
+    """Refusals of the fields that the schema does not know, in the words of the others that it does not know."""
+    if assumptions.unknown_fields == "writable":
+        return []
+    health = getattr(checked, "health_check", None)
+    given = [("/traffic_class", "traffic_class" in checked.model_fields_set)]
+    given.append(("/health_check/probe_interval", health is not None and "probe_interval" in health.model_fields_set))
+    return [invalid("Extra inputs are not permitted", at + pointer) for pointer, is_given in given if is_given]
 
 
 def _psk_errors(psk: str, assumptions: Assumptions, pointer: str) -> list[dict[str, Any]]:

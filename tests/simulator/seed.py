@@ -56,7 +56,8 @@ class _Site:
         self.city = rng.choice(_CITIES)
         self.dynamic = kind % 10 == 7
         self.bgp = kind % 3 == 1
-        self.asn = 64512 + index % 1000 if kind % 2 else 4200000000 + index
+        # As large as the schema's int32 allows; see the assumption customer_asn.
+        self.asn = 64512 + index % 1000 if kind % 2 else 2100000000 + index
 
     def tunnel(self, side: int) -> Tunnel:
         rng, kind = self.rng, self.kind
@@ -85,6 +86,7 @@ class _Site:
             fqdn_id=f"{label}.{self.account_id}.custom.ipsec.cloudflare.com" if kind % 9 == 4 else None,
             health_check=self._health_check(number),
             hides_false=kind % 2 == 0,
+            traffic_class="gold",
             health=self._health(psk, side),
         )
 
@@ -132,6 +134,7 @@ class _Site:
             type=("reply", "request")[number % 2],
             direction=direction,
             target=f"192.0.2.{1 + self.index % 254}" if self.kind % 4 == 1 or self.kind % 6 == 2 else "",
+            probe_interval=3,
         )
 
     def _health(self, psk: str | None, side: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ same code in each, so that one of them is enough.
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ COMMON_CODE = frozenset(
 )
 CODE_OF_FRAGMENTS = {
     "_api": {("_argspec", "connection_of"), ("_argspec", "connect"), ("_client", "Client")},
-    "_escrow": {("_backends", "make_backend"), ("_escrow_file", "FileEscrow"), ("_escrow_kv2", "Kv2Escrow")},
+    "_escrow": {("_stores", "make_store"), ("_store_file", "FileStore"), ("_store_kv2", "Kv2Store")},
 }
 
 
@@ -60,6 +61,13 @@ def documentation(kind: str, name: str) -> dict[str, Any]:
     raise AssertionError(f"{kind}/{name}.py has no DOCUMENTATION")
 
 
+def documentation_of_fragment(name: str) -> dict[str, Any]:
+    """The options of all parts of a doc fragment, as the collection's code makes them."""
+    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.doc_fragments.{name}")
+    parts = [yaml.safe_load(text) for part, text in vars(module.ModuleDocFragment).items() if part.isupper()]
+    return {"options": {key: option for part in parts for key, option in (part.get("options") or {}).items()}}
+
+
 def names_in(options: dict[str, Any]) -> Iterator[str]:
     """The names of options and of what is inside them."""
     for name, option in options.items():
@@ -68,9 +76,9 @@ def names_in(options: dict[str, Any]) -> Iterator[str]:
 
 
 def fragments(name: str) -> list[str]:
-    """The collection's fragments that a module's documentation extends."""
+    """The collection's fragments that a module's documentation extends, whichever part of them."""
     named = documentation("modules", name).get("extends_documentation_fragment", [])
-    return [fragment.rsplit(".", 1)[1] for fragment in named if fragment.count(".") == 2]
+    return list(dict.fromkeys(x.split(".")[2] for x in named if x.startswith(f"{COLLECTION}.")))
 
 
 def options_of_modules() -> list[tuple[str, str, str]]:
@@ -78,7 +86,7 @@ def options_of_modules() -> list[tuple[str, str, str]]:
     found = []
     for name in plugins("modules"):
         for fragment in ("", *fragments(name)):
-            whole = documentation("doc_fragments", fragment) if fragment else documentation("modules", name)
+            whole = documentation_of_fragment(fragment) if fragment else documentation("modules", name)
             found += [(name, option, fragment) for option in dict.fromkeys(names_in(whole.get("options") or {}))]
     return found
 
@@ -320,7 +328,7 @@ def test_a_helper_is_found_by_its_import() -> None:
 
 
 def test_a_file_uses_the_module_whose_function_it_tests() -> None:
-    own = "from x.plugins.module_utils._module import ensure_tunnel\nensure_tunnel(colour=1)"
+    own = "from x.plugins.module_utils._ipsec_tunnel import ensure_tunnel\nensure_tunnel(colour=1)"
     assert sets_of_module([Source(own, own)], "ipsec_tunnel", "colour")
     assert not sets_of_module([Source(own, own)], "ipsec_tunnels", "colour")
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# usage: reauthenticate.sh SWANCTL URI SECONDS CONNECTION/CHILD...
+# usage: reauthenticate.sh SWANCTL URI SECONDS CONNECTION/CHILD/SECRET...
 #
 # Loads the secrets of a strongSwan daemon, makes each connection authenticate anew, and watches what the daemon says.
 # Prints a line a connection, and always exits 0:
@@ -33,8 +33,8 @@ because() {
 
 # said CONNECTION: the daemon's messages on the connection since its secret was loaded, as "IKE_SA message"
 said() {
-    awk -v name="$1" '
-        index($0, "msg=loaded IKE shared key with id \047ike-" name "\047 ") { count = 0; next }
+    awk -v name="$1" -v secret="$(secret_of "$1")" '
+        index($0, "msg=loaded IKE shared key with id \047" secret "\047 ") { count = 0; next }
         {
             mark = " ikesa-name=" name " ikesa-uniqueid="
             at = index($0, mark)
@@ -48,14 +48,25 @@ said() {
     ' "$work/log"
 }
 
+# child_of TARGET: the CHILD_SA in CONNECTION/CHILD/SECRET
+child_of() {
+    child=${1#*/}
+    echo "${child%%/*}"
+}
+
+# secret_of CONNECTION: the section that holds its PSK
+secret_of() {
+    sed -n "s|^$1/[^/]*/||p" "$work/targets"
+}
+
 # is_accepted CONNECTION: swanctl says that it has handed its secret over
 is_accepted() {
-    grep -qF "loaded ike secret 'ike-$1'" "$work/load"
+    grep -qF "loaded ike secret '$(secret_of "$1")'" "$work/load"
 }
 
 # is_loaded CONNECTION: the daemon says that it has it
 is_loaded() {
-    grep -qF "msg=loaded IKE shared key with id 'ike-$1' " "$work/log"
+    grep -qF "msg=loaded IKE shared key with id '$(secret_of "$1")' " "$work/log"
 }
 
 # sas CONNECTION: its IKE_SAs, as "NUMBER STATE CHILD_STATE..."
@@ -99,6 +110,7 @@ start_anew() {
 work=$(mktemp -d) || exit 1
 trap stop EXIT
 trap 'exit 1' HUP INT TERM
+printf '%s\n' "$@" > "$work/targets"
 : > "$work/log"
 : > "$work/done"
 if ! command -v stdbuf > "$work/which" 2>&1; then
@@ -127,7 +139,7 @@ done
 
 for target in "$@"; do
     name=${target%%/*}
-    child=${target#*/}
+    child=$(child_of "$target")
     if ! is_accepted "$name"; then
         verdict "$name" failed - "the daemon did not load its PSK: $(because "$work/load" "the loaded configuration has none")"
         continue
@@ -158,7 +170,7 @@ while :; do
             verdict "$name" failed - "$reason"
         elif grep -q 'due to existing duplicate' "$work/out.$name"; then
             # The daemon itself has been faster, maybe before this script could watch it.
-            start_anew "$name" "${target#*/}"
+            start_anew "$name" "$(child_of "$target")"
             pending=y
         elif grep -q '^initiate failed' "$work/out.$name" && ! grep -q 'not established after' "$work/out.$name"; then
             # Its log lines may still be on their way: what the daemon says comes first.

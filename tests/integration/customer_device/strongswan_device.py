@@ -34,7 +34,7 @@ case $1 in
         exec tail -n +1 -f "$here/log" ;;
     --load-creds)
         for file in "$SWANCTL_DIR"/conf.d/*.key.conf; do
-            id=ike-$(basename "$file" .key.conf)
+            id=$(sed -n 's/^  \(ike[^ ]*\) {.*/\1/p' "$file")
             echo "loaded ike secret '$id'"
             echo "log event {msg=loaded IKE shared key with id '$id' for: x}" >> "$here/log"
         done ;;
@@ -42,6 +42,9 @@ case $1 in
         for file in "$SWANCTL_DIR"/conf.d/*.conf; do
             echo "loaded connection '$(basename "$file" .conf)'"
         done ;;
+    --list-conns)
+        printf '%s: IKEv2, rekeying every 86400s\n' cf-fedcba98
+        printf '  local:  %%any\n  remote: 203.0.113.1\n  %s: TUNNEL\n' cf-fedcba98 ;;
     --initiate) authenticate initiate ;;
     --rekey) authenticate rekey ;;
     --list-sas)

@@ -29,10 +29,11 @@ VARIABLES: dict[str, Any] = {
     "customer_device_mtu": 1401,
     "customer_device_mss": 1301,
     "customer_device_zone": "cloudflare",
-    "customer_device_first_number": 70,
     "customer_device_fortios_vdom": "wan",
     "customer_device_panos_virtual_router": "transit",
-    "customer_device_tunnel_options": {"branch-1-a": {"object": "to-cloudflare", "wan_interface": "wan9"}},
+    "customer_device_tunnel_options": {
+        "branch-1-a": {"object": "to-cloudflare", "number": 70, "wan_interface": "wan9"}
+    },
 }
 WANTED = [
     ("cisco_iosxe", "tunnel", " group 14\n"),

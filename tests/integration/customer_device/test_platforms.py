@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import load, names
 
 from tests.harness.playbook import ROOT, Result
 
 from .conftest import play, result
 
 ROLE = ROOT / "roles" / "customer_device"
-PLATFORMS = sorted(path.stem for path in (ROLE / "vars" / "platforms").glob("*.yml"))
+PLATFORMS = names()
 PARTS = {"strongswan": ("settings", "connection", "key"), "panos": ("network", "vsys", "key")}
 SECOND = {
     "id": "0123456789abcdef0123456789abcdef",
@@ -40,20 +41,21 @@ Run = Callable[..., Result]
 def rendering(platform: str, part: str, **variables: Any) -> list[dict[str, Any]]:
     """A play that renders the role's template as its tasks do, with the variables of its tasks."""
     tasks = [
-        {"ansible.builtin.include_vars": str(ROLE / "vars" / name)}
-        for name in ("main.yml", f"platforms/{platform}.yml")
+        {"ansible.builtin.include_vars": str(ROLE / "vars" / "main.yml")},
+        {"ansible.builtin.set_fact": {"__customer_device_parameters": "{{ __customer_device_planned.parameters }}"}},
     ]
     template = f"lookup('ansible.builtin.template', '{ROLE}/templates/{platform}.j2')"
     show = {
         "name": "Render",
         "ansible.builtin.debug": {"msg": "{{ " + template + " }}"},
-        "loop": "{{ __customer_device_plan_of_tunnels }}",
+        "loop": "{{ __customer_device_planned.tunnels }}",
         "loop_control": {"loop_var": "__customer_device_tunnel", "label": "{{ __customer_device_tunnel.name }}"},
         "vars": {"__customer_device_part": part},
     }
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
     own = {
         "customer_device_platform": platform,
+        "__customer_device_entry": "main",
         "customer_device_tunnels": [result(psk="the-psk"), result(psk="the-psk", **SECOND)],
         "customer_device_wan_interface": "wan0",
         **variables,
@@ -80,8 +82,7 @@ def test_rendered_configuration(run: Run, folder: Path, platform: str, core: str
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_each_word_is_rendered(run: Run, platform: str) -> None:
     """Every choice that a platform's table offers makes a configuration."""
-    words = yaml.safe_load((ROLE / "vars" / "platforms" / f"{platform}.yml").read_text(encoding="utf-8"))
-    for parameter, choices in words["__customer_device_words"].items():
+    for parameter, choices in load(platform).words.items():
         for choice in choices:
             part = {"strongswan": "connection", "panos": "network"}.get(platform, "tunnel")
             outcome = run(rendering(platform, part, **{f"customer_device_{parameter}": choice})).ok()
@@ -149,4 +150,4 @@ def test_installed_collection_is_found(run: Run, platform: str) -> None:
     outcome = run(play("reach", **variables), inventory="d ansible_connection=local").failed()
     assert "ansible-galaxy collection install" not in outcome.output
     last = [task["task"] for task in outcome.tasks if task["status"] == "failed"][-1]
-    assert last.endswith("See that the device answers")
+    assert last.endswith("Say why the device refused")

@@ -21,12 +21,14 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import load
 
 from tests.harness.playbook import ROOT
 from tests.harness.vendor_collections import vendor_collections
 
 TASKS = ROOT / "roles" / "customer_device" / "tasks" / "platforms"
 GOLDEN = Path(__file__).parent / "golden"
+JUNOS = "{{ __customer_device_collection }}"
 VENDORS = ("cisco.ios.", "fortinet.fortios.", "junipernetworks.junos.", "paloaltonetworks.panos.", "vyos.vyos.")
 PLATFORMS = sorted(path.stem for path in TASKS.glob("*.yml") if path.stem != "strongswan")
 PANOS: dict[str, dict[str, dict[str, Any]]] = {
@@ -64,6 +66,9 @@ def walk(tasks: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in task:
             if name.startswith(VENDORS):
                 yield name, task
+        if task.get("action", "").startswith(JUNOS):
+            name = task["action"].replace(JUNOS, "junipernetworks.junos")
+            yield name, {**task, name: task["args"]}
 
 
 def vendor_tasks(platform: str) -> list[tuple[str, dict[str, Any]]]:
@@ -128,7 +133,7 @@ def test_fortios_modules_know_what_is_rendered() -> None:
 
 @pytest.mark.parametrize("parameter", ["ike_cipher", "esp_cipher"])
 def test_fortios_knows_each_cipher_of_the_table(parameter: str) -> None:
-    words = yaml.safe_load((TASKS.parents[1] / "vars/platforms/fortios.yml").read_text())["__customer_device_words"]
+    words = load("fortios").words
     phase = {"ike_cipher": 1, "esp_cipher": 2}[parameter]
     module = documented()[f"fortinet.fortios.fortios_vpn_ipsec_phase{phase}_interface"]
     known = module[f"vpn_ipsec_phase{phase}_interface"]["suboptions"]["proposal"]["choices"]

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_kv2 import Kv2Connection, Kv2Escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_kv2 import Kv2Store
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._vault_server import Kv2Connection
 
 from tests.harness.openbao import OpenBao
 from tests.harness.playbook import Playbooks
 from tests.harness.secrets_scan import find_secrets
 
-Make = Callable[..., Kv2Escrow]
+Make = Callable[..., Kv2Store]
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +33,21 @@ def place() -> str:
 
 
 @pytest.fixture
-def make(openbao: OpenBao, place: str) -> Make:
+def make(openbao: OpenBao, place: str) -> Iterator[Make]:
     """Make an escrow at the test's path, as root unless said otherwise."""
 
-    def made(account: str = "acc", **options: object) -> Kv2Escrow:
+    def made(account: str = "acc", warn: Callable[[str], None] | None = None, **options: object) -> Kv2Store:
         given = {"url": openbao.url, "path": place, **options}
         if "token" not in given and "role_id" not in given:
             given["token"] = openbao.token
-        return Kv2Escrow(Kv2Connection(**given), account)  # type: ignore[arg-type]
+        store = Kv2Store(Kv2Connection(**given), account, warn)  # type: ignore[arg-type]
+        stores.append(store)
+        return store
 
-    return made
+    stores: list[Kv2Store] = []
+    yield made
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture

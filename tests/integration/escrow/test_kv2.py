@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backend vault_kv2 against a real OpenBao server."""
+"""The store in a KV engine against a real OpenBao server."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ import http.server
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import complete
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_backend import EscrowError, Stored
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_kv2 import Kv2Connection, Kv2Escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Pending, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_kv2 import Kv2Store
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._vault_server import Kv2Connection
 
 from tests.harness.openbao import OpenBao
 
-Make = Callable[..., Kv2Escrow]
+Make = Callable[..., Kv2Store]
 PSK = "s3cretPskThatMustNeverShowInAnyMessage0123456789"
 QUICK = {"retries": 1, "timeout": 2.0}
-SECONDS = 5.0
-# Other tests run beside this one and slow it down.
-ATTEMPTS = 4
 
 
-def record(name: str = "one", **fields: Any) -> dict[str, Any]:
-    return complete({"name": name, "current": {"psk": PSK, "applied_on": "2026-06-14T05:20:00Z"}, **fields})
+def record(name: str = "one", **fields: Any) -> Record:
+    return Record(name=name, current=Key(PSK, applied_on="2026-06-14T05:20:00Z"), **fields)
 
 
 def refused(work: Callable[[], object], *secrets: str) -> str:
@@ -46,10 +45,11 @@ def test_records_are_kept(make: Make, openbao: OpenBao, place: str) -> None:
     make().check()
     assert make().load() == {}
     assert make().load(["t1"]) == {}
-    assert make().store({"t1": Stored(record(), 0), "t2": Stored(record("two"), 0)}) == {}
+    assert make().store({"t1": Stored(record(), 0), "t2": Stored(record("two"), 0)}) == ({"t1": 1, "t2": 1}, {})
     found = make().load()
     assert sorted(found) == ["t1", "t2"]
-    assert found["t1"] == Stored({**record(), "revision": 1}, 1)
+    assert list(make().others(["t2", "t3"])) == ["t1"]
+    assert found["t1"] == Stored(record(revision=1), 1)
     assert list(make().load(["t2", "t3", "t2"])) == ["t2"]
     assert make(account="other").load() == {}
     secret = openbao.secret(f"{place}/acc/t1")
@@ -59,7 +59,7 @@ def test_records_are_kept(make: Make, openbao: OpenBao, place: str) -> None:
 def test_custom_metadata_follows_and_holds_no_secret(make: Make, openbao: OpenBao, place: str) -> None:
     escrow = make()
     escrow.store({"t1": Stored(record(), 0)})
-    pending = {"psk": PSK, "rotation_id": "r", "baseline": None, "reported": None, "attempt": 1, "applied_on": None}
+    pending = Pending(psk=PSK, rotation_id="r")
     escrow.store({"t1": Stored(record(state="prepared", generation=3, pending=pending), 1)})
     labels = openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"]
     assert labels == {"name": "one", "state": "prepared", "generation": "3", "applied_on": "2026-06-14T05:20:00Z"}
@@ -69,13 +69,13 @@ def test_check_and_set(make: Make) -> None:
     make().store({"t1": Stored(record(), 0)})
     first, second = make(), make()
     loaded = first.load(["t1"])["t1"]
-    assert second.store({"t1": Stored(record("second"), loaded.version)}) == {}
-    conflicts = first.store({"t1": Stored(record("first"), loaded.version), "t2": Stored(record("two"), 0)})
-    assert conflicts == {"t1": "another run has changed its record meanwhile"}
+    assert second.store({"t1": Stored(record("second"), loaded.version)}) == ({"t1": 2}, {})
+    written = first.store({"t1": Stored(record("first"), loaded.version), "t2": Stored(record("two"), 0)})
+    assert written == ({"t2": 1}, {"t1": "another run has changed its record meanwhile"})
     found = first.load()
-    assert (found["t1"].record["name"], found["t1"].version) == ("second", 2)
+    assert (found["t1"].record.name, found["t1"].version) == ("second", 2)
     assert found["t2"].version == 1
-    assert list(first.store({"t2": Stored(record("again"), 0)})) == ["t2"]
+    assert list(first.store({"t2": Stored(record("again"), 0)}).conflicts) == ["t2"]
 
 
 def test_writers_at_once_lose_no_update(make: Make) -> None:
@@ -86,8 +86,8 @@ def test_writers_at_once_lose_no_update(make: Make) -> None:
         for _number in range(10):
             while True:
                 found = escrow.load(["t1"])["t1"]
-                after = {**found.record, "generation": found.record["generation"] + 1}
-                if not escrow.store({"t1": Stored(after, found.version)}):
+                after = replace(found.record, generation=found.record.generation + 1)
+                if not escrow.store({"t1": Stored(after, found.version)}).conflicts:
                     break
 
     threads = [threading.Thread(target=add) for _number in range(4)]
@@ -95,7 +95,7 @@ def test_writers_at_once_lose_no_update(make: Make) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert make().load()["t1"].record["generation"] == 40
+    assert make().load()["t1"].record.generation == 40
 
 
 @pytest.mark.parametrize("destroyed", [False, True])
@@ -108,16 +108,50 @@ def test_a_removed_record_is_not_taken_for_one_that_never_was(
         openbao.call("POST", f"secret/destroy/{place}/acc/t1", {"versions": [2]})
     else:
         openbao.call("DELETE", f"secret/data/{place}/acc/t1")
-    for work in (lambda: make().load(["t1"]), make().load):
-        message = refused(work)
-        assert "tunnel t1" in message
-        assert ("-version=1" if destroyed else "undelete -mount=secret -versions=2") in message
+    what_to_do = "-version=1" if destroyed else "undelete -mount=secret -versions=2"
+    message = refused(lambda: make().load(["t1"]))
+    assert "tunnel t1" in message and what_to_do in message
+    refused(lambda: make().store({"t1": Stored(record(), 0)}))
     if destroyed:
         openbao.call("DELETE", f"secret/metadata/{place}/acc/t1")
         assert make().load(["t1"]) == {}
     else:
         openbao.call("POST", f"secret/undelete/{place}/acc/t1", {"versions": [2]})
-        assert make().load(["t1"])["t1"].record["name"] == "new"
+        assert make().load(["t1"])["t1"].record.name == "new"
+
+
+# -- what is no record -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_record_is_passed_over_with_a_warning(make: Make, openbao: OpenBao, place: str) -> None:
+    make().store({"t1": Stored(record(), 0)})
+    for name in ("notes.txt", "notes", "a b", "folder/inside"):
+        openbao.call("POST", f"secret/data/{place}/acc/{name}", {"data": {"password": PSK, "name": "x"}})
+    warnings: list[str] = []
+    escrow = make(warn=warnings.append)
+    assert escrow.load() == escrow.others([]) and list(escrow.load()) == ["t1"]
+    where = f"the escrow {openbao.url}: the secret {place}/acc"
+    assert sorted(set(warnings)) == [
+        f"{where}/{x} is no record, and is passed over" for x in ("a b", "notes", "notes.txt")
+    ]
+    assert not any(PSK in x for x in warnings)
+    assert "is no record" in refused(lambda: make().load(["notes"]))
+
+
+@pytest.mark.parametrize("destroyed", [False, True])
+def test_a_removed_record_is_passed_over_with_a_warning_when_all_are_read(
+    make: Make, openbao: OpenBao, place: str, destroyed: bool
+) -> None:
+    make().store({"t1": Stored(record(), 0), "t2": Stored(record("two"), 0)})
+    if destroyed:
+        openbao.call("POST", f"secret/destroy/{place}/acc/t1", {"versions": [1]})
+    else:
+        openbao.call("DELETE", f"secret/data/{place}/acc/t1")
+    warnings: list[str] = []
+    assert list(make(warn=warnings.append).load()) == ["t2"]
+    (warning,) = warnings
+    assert list(make(warn=warnings.append).others([])) == ["t2"]
+    assert "tunnel t1 was d" in warning and "until then it is passed over" in warning
 
 
 def test_a_record_that_makes_no_sense(make: Make, openbao: OpenBao, place: str) -> None:
@@ -132,7 +166,7 @@ def test_a_token_with_just_what_it_needs(make: Make, openbao: OpenBao, place: st
     token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
     escrow = make(token=token)
     escrow.check()
-    assert escrow.store({"t1": Stored(record(), 0)}) == {}
+    assert not escrow.store({"t1": Stored(record(), 0)}).conflicts
     assert list(escrow.load(["t1"])) == ["t1"]
 
 
@@ -140,7 +174,7 @@ def test_without_access_to_metadata_records_are_written_all_the_same(make: Make,
     token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"], metadata=()))
     escrow = make(token=token)
     escrow.check()
-    assert escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}) == {}
+    assert not escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}).conflicts
     assert not openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"]
     assert "policy does not allow to list" in refused(escrow.load, token)
 
@@ -183,7 +217,7 @@ def test_approle(make: Make, openbao: OpenBao, place: str) -> None:
     role_id, secret_id = openbao.approle(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
     escrow = make(role_id=role_id, secret_id=secret_id)
     escrow.check()
-    assert escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}) == {}
+    assert not escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}).conflicts
     assert len(make(role_id=role_id, secret_id=secret_id).load([f"t{n}" for n in range(20)])) == 20
 
 
@@ -198,9 +232,9 @@ def test_an_approle_token_that_expires_on_the_way_is_replaced_once(make: Make, o
     role_id, secret_id = openbao.approle(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
     escrow = make(role_id=role_id, secret_id=secret_id)
     escrow.check()
-    openbao.revoke(escrow._client.token)
-    assert escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}) == {}
-    openbao.revoke(escrow._client.token)
+    openbao.revoke(escrow._server._client.token)
+    assert not escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}).conflicts
+    openbao.revoke(escrow._server._client.token)
     assert "not valid, or has expired" in refused(lambda: escrow.load(["t1"]), secret_id)
 
 
@@ -214,10 +248,191 @@ def test_namespaces(make: Make, openbao: OpenBao, place: str) -> None:
     openbao.namespace(place)
     inside = make(namespace=place)
     inside.check()
-    assert inside.store({"t1": Stored(record("inside"), 0)}) == {}
+    assert not inside.store({"t1": Stored(record("inside"), 0)}).conflicts
     assert make().load() == {}
-    assert inside.load()["t1"].record["name"] == "inside"
+    assert inside.load()["t1"].record.name == "inside"
     assert f"namespace {place}-none" in refused(make(namespace=f"{place}-none").check)
+
+
+# -- engines that delete -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mount(openbao: OpenBao, place: str) -> Iterator[str]:
+    """An engine of the test's own, whose configuration it may change."""
+    openbao.call("POST", f"sys/mounts/{place}", {"type": "kv", "options": {"version": "2"}})
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            openbao.call("GET", f"{place}/config")
+            break
+        except RuntimeError:  # it is upgraded to version 2 a moment after it is there
+            time.sleep(0.02)
+    yield place
+    openbao.call("DELETE", f"sys/mounts/{place}")
+
+
+def test_an_engine_that_keeps_what_it_gets_is_accepted(make: Make, mount: str) -> None:
+    warnings: list[str] = []
+    make(mount=mount, warn=warnings.append).check()
+    assert warnings == []
+
+
+def test_an_engine_that_deletes_after_a_time_is_refused(make: Make, openbao: OpenBao, mount: str) -> None:
+    openbao.call("POST", f"{mount}/config", {"delete_version_after": "720h"})
+    message = refused(make(mount=mount).check)
+    assert f"the secrets engine at '{mount}' deletes what it keeps after 720h" in message
+    assert f"vault write {mount}/config delete_version_after=0s" in message
+    openbao.call("POST", f"{mount}/config", {"delete_version_after": "0s"})
+    make(mount=mount).check()
+
+
+def test_a_record_that_will_be_deleted_is_refused_when_it_is_read_or_written(
+    make: Make, openbao: OpenBao, mount: str, place: str
+) -> None:
+    openbao.call("POST", f"{mount}/metadata/{place}/acc/t1", {"delete_version_after": "720h"})
+    escrow = make(mount=mount)
+    assert "the record of tunnel t1 will be deleted on 2" in refused(lambda: escrow.store({"t1": Stored(record(), 0)}))
+    message = refused(lambda: make(mount=mount).load(["t1"]))
+    path = f"-mount={mount} {place}/acc/t1"
+    assert f"vault kv metadata put -delete-version-after=0s {path}" in message
+    assert f"vault kv rollback -version=1 {path}" in message
+    openbao.call("POST", f"{mount}/metadata/{place}/acc/t1", {"delete_version_after": "0s"})
+    kept = openbao.call("GET", f"{mount}/data/{place}/acc/t1")["data"]["data"]
+    openbao.call("POST", f"{mount}/data/{place}/acc/t1", {"data": kept})  # what `vault kv rollback` does
+    assert make(mount=mount).load(["t1"])["t1"].record.name == "one"
+
+
+def test_a_token_that_may_not_read_the_configuration_has_the_check_reported_as_skipped(
+    make: Make, openbao: OpenBao, place: str
+) -> None:
+    token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
+    warnings: list[str] = []
+    make(token=token, warn=warnings.append).check()
+    assert warnings == [
+        f"the escrow {openbao.url}: the token may not read secret/config: whether the engine deletes records after a"
+        " time was not checked"
+    ]
+
+
+# -- what is gone for good ---------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_forgotten_with_all_its_versions(make: Make, openbao: OpenBao, place: str) -> None:
+    make().store({"t1": Stored(record(), 0), "t2": Stored(record(), 0)})
+    make().store({"t1": Stored(record("new"), 1)})
+    escrow = make()
+    assert escrow.forget({"t1": Stored(record(), 2), "t2": Stored(record(), 2)}) == {
+        "t2": "another run has changed its record meanwhile"
+    }
+    assert list(make().load()) == ["t2"]
+    with pytest.raises(RuntimeError, match="404"):
+        openbao.call("GET", f"secret/metadata/{place}/acc/t1")
+    assert escrow.forget({"t1": Stored(record(), 2)}) == {}
+
+
+def test_a_token_that_may_not_forget_says_so(make: Make, openbao: OpenBao, place: str) -> None:
+    token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"], metadata=["list"]))
+    make().store({"t1": Stored(record(), 0)})
+    escrow = make(token=token)
+    assert "policy does not allow to forget a record" in refused(lambda: escrow.forget({"t1": Stored(record(), 1)}))
+
+
+# -- tokens are given back ---------------------------------------------------------------------------------------------
+
+
+def lives(openbao: OpenBao, token: str) -> bool:
+    """Whether the server still takes this token."""
+    answer = requests.get(f"{openbao.url}/v1/auth/token/lookup-self", headers={"X-Vault-Token": token}, timeout=5)
+    return answer.ok
+
+
+@pytest.fixture
+def approle(openbao: OpenBao, place: str) -> dict[str, str]:
+    """Credentials of a role that may do what the store needs."""
+    role_id, secret_id = openbao.approle(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
+    return {"role_id": role_id, "secret_id": secret_id}
+
+
+def token_of(store: Kv2Store) -> str:
+    """What the store has logged in for."""
+    return str(store._server._client.token)
+
+
+def test_closing_revokes_the_token_of_a_login(make: Make, openbao: OpenBao, approle: dict[str, str]) -> None:
+    store = make(**approle)
+    store.check()
+    token = token_of(store)
+    assert lives(openbao, token)
+    store.close()
+    assert not lives(openbao, token)
+    store.close()
+    assert store.load(["t1"]) == {}
+    assert token_of(store) != token
+
+
+def test_closing_revokes_the_token_of_a_login_after_an_error(
+    make: Make, openbao: OpenBao, place: str, approle: dict[str, str]
+) -> None:
+    store = make(**approle)
+    store.check()
+    openbao.call("POST", f"secret/data/{place}/acc/t1", {"data": {"password": PSK}})
+    refused(lambda: store.load(["t1"]))
+    token = token_of(store)
+    store.close()
+    assert not lives(openbao, token)
+
+
+def test_closing_leaves_a_token_of_the_user_alone(make: Make, openbao: OpenBao, place: str) -> None:
+    token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"]))
+    store = make(token=token)
+    store.check()
+    store.close()
+    assert lives(openbao, token)
+
+
+def test_closing_never_fails_and_does_not_wait_for_a_server_that_is_gone(make: Make) -> None:
+    with OpenBao() as server:
+        role_id, secret_id = server.approle("default")
+        store = make(url=server.url, role_id=role_id, secret_id=secret_id, retries=0)
+        refused(lambda: store.load(["t1"]))
+        server.stop()
+        refused(lambda: store.load(["t1"]))
+        store.close()
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_takes_a_request_and_one_for_its_label_where_that_has_changed(make: Make, lossy: Lossy) -> None:
+    escrow = make(url=url_of(lossy))
+    versions = escrow.store({"t1": Stored(record(), 0)}).versions
+    escrow.store({"t1": Stored(record(reason="another"), versions["t1"])})
+    kinds = [x.split("/")[3] for x in lossy.requests]
+    assert kinds == ["data", "metadata", "data"]
+
+
+def test_requests_share_connections(make: Make, lossy: Lossy) -> None:
+    escrow = make(url=url_of(lossy), workers=4)
+    escrow.store({f"t{n}": Stored(record(), 0) for n in range(50)})
+    assert len(lossy.requests) == 100
+    assert lossy.connections <= 4
+
+
+def test_a_page_in_place_of_an_answer_does_not_make_a_record_one_that_never_was(make: Make, lossy: Lossy) -> None:
+    make().store({"t1": Stored(record(), 0)})
+    lossy.page = b"<html>not found"
+    lossy.answers = [404]
+    assert "does not answer as a Vault server does" in refused(lambda: make(url=url_of(lossy)).load(["t1"]))
+
+
+@pytest.mark.parametrize("page", [b"<html>please log in", b"{}", b"[]", b'{"data": []}'])
+def test_a_portal_in_place_of_the_server_is_told(make: Make, lossy: Lossy, page: bytes) -> None:
+    lossy.page = page
+    lossy.answers = [200] * 20
+    escrow = make(url=url_of(lossy))
+    for work in (lambda: escrow.load(["t1"]), escrow.load, lambda: escrow.store({"t1": Stored(record(), 0)})):
+        assert "does not answer as a Vault server does" in refused(work)
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
@@ -247,10 +462,8 @@ def test_stopped(make: Make) -> None:
         escrow.check()
         escrow.store({f"t{n}": Stored(record(), 0) for n in range(50)})
         server.stop()
-        began = time.monotonic()
         for work in (escrow.check, lambda: escrow.load([f"t{n}" for n in range(50)])):
-            assert "can't be reached" in refused(work, server.token)
-        assert time.monotonic() - began < 10
+            assert "the connection is refused, nothing listens there; check escrow.url" in refused(work, server.token)
 
 
 def test_a_server_that_hangs(make: Make) -> None:
@@ -259,7 +472,7 @@ def test_a_server_that_hangs(make: Make) -> None:
         escrow.check()
         server.pause()
         message = refused(lambda: escrow.store({"t1": Stored(record(), 0)}), server.token)
-        assert "did not answer in time" in message
+        assert "no answer within 0.5 s" in message
         server.resume()
         assert make(url=server.url, token=server.token).load(["t1"]).keys() <= {"t1"}
 
@@ -288,16 +501,22 @@ class Lossy(http.server.ThreadingHTTPServer):
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), Between)
         self.target, self.lose, self.answers = target, 0, list[int]()
+        self.page = b'{"errors": ["made up"]}'
+        self.connections = 0
         self.requests: list[str] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
+    def get_request(self) -> Any:
+        self.connections += 1
+        return super().get_request()
+
     def handle_one(self, handler: Between) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         self.requests.append(f"{handler.command} {handler.path}")
         if self.answers:
-            status, content = self.answers.pop(0), b'{"errors": ["made up"]}'
+            status, content = self.answers.pop(0), self.page
         else:
             headers = {k: v for k, v in handler.headers.items() if k.startswith("X-Vault")}
             answer = requests.request(
@@ -312,6 +531,7 @@ class Lossy(http.server.ThreadingHTTPServer):
         handler.send_response(status)
         if 300 <= status < 400:
             handler.send_header("Location", "http://127.0.0.2:1/v1/elsewhere")
+        handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
@@ -335,28 +555,28 @@ def url_of(lossy: Lossy) -> str:
 def test_a_write_whose_answer_was_lost_is_ours(make: Make, lossy: Lossy, retries: int) -> None:
     escrow = make(url=url_of(lossy), retries=retries)
     lossy.lose = 1
-    assert escrow.store({"t1": Stored(record(), 0)}) == {}
+    assert not escrow.store({"t1": Stored(record(), 0)}).conflicts
     assert make().load()["t1"].version == 1
 
 
 def test_a_write_whose_answers_are_all_lost_is_ours(make: Make, lossy: Lossy) -> None:
     lossy.lose = 3
-    assert make(url=url_of(lossy), retries=2).store({"t1": Stored(record(), 0)}) == {}
+    assert not make(url=url_of(lossy), retries=2).store({"t1": Stored(record(), 0)}).conflicts
     assert make().load()["t1"].version == 1
 
 
 def test_a_lost_answer_does_not_hide_a_conflict(make: Make, lossy: Lossy) -> None:
     make().store({"t1": Stored(record("other"), 0)})
     lossy.lose = 1
-    assert list(make(url=url_of(lossy)).store({"t1": Stored(record(), 0)})) == ["t1"]
-    assert make().load()["t1"].record["name"] == "other"
+    assert list(make(url=url_of(lossy)).store({"t1": Stored(record(), 0)}).conflicts) == ["t1"]
+    assert make().load()["t1"].record.name == "other"
 
 
 @pytest.mark.parametrize("status", [412, 429, 500, 502, 503])
 def test_passing_trouble_is_waited_for(make: Make, lossy: Lossy, status: int) -> None:
     escrow = make(url=url_of(lossy))
     lossy.answers = [status, status]
-    assert escrow.store({"t1": Stored(record(), 0)}) == {}
+    assert not escrow.store({"t1": Stored(record(), 0)}).conflicts
     assert make().load()["t1"].version == 1
 
 
@@ -364,9 +584,12 @@ def test_passing_trouble_is_waited_for(make: Make, lossy: Lossy, status: int) ->
     ("status", "message"),
     [
         (429, "limits the rate"),
-        (500, "answers 500 (made up)"),
+        (500, "the server fails to write a record (made up)"),
+        (504, "the server fails to write a record (made up)"),
         (307, "the server redirects"),
-        (418, "refuses to write"),
+        (400, "the server refuses to write a record (made up)"),
+        (404, "does not answer as a Vault server does"),
+        (418, "the server fails to write a record (made up)"),
     ],
 )
 def test_lasting_trouble_is_told(make: Make, lossy: Lossy, openbao: OpenBao, status: int, message: str) -> None:
@@ -377,7 +600,7 @@ def test_lasting_trouble_is_told(make: Make, lossy: Lossy, openbao: OpenBao, sta
 
 def test_after_an_error_nothing_new_is_begun(make: Make, lossy: Lossy) -> None:
     escrow = make(url=url_of(lossy), retries=0, workers=2)
-    lossy.answers = [418] * 1000
+    lossy.answers = [400] * 1000
     refused(lambda: escrow.store({f"t{n}": Stored(record(), 0) for n in range(100)}))
     assert len(lossy.requests) < 20
 
@@ -410,31 +633,3 @@ def test_ids_that_would_lead_elsewhere(make: Make, identifier: str) -> None:
         make().load([identifier])
     with pytest.raises(EscrowError, match="is not the id"):
         make(account=identifier)
-
-
-# -- speed -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_thousand_records_take_at_most_five_seconds(
-    make: Make, record_property: Callable[[str, object], None]
-) -> None:
-    history = [{"on": "2026-06-14T05:20:00Z", "event": "confirmed", "rotation_id": "x" * 20}] * 20
-    best: dict[str, float] = {}
-    for attempt in range(ATTEMPTS):
-        escrow = make(account=f"acc-{attempt}")
-        changes = {f"{n:032x}": Stored(record(f"tunnel-{n}", history=history), 0) for n in range(1000)}
-        works: dict[str, Callable[[], dict[str, Any]]] = {
-            "write": lambda escrow=escrow, changes=changes: escrow.store(changes),  # type: ignore[misc]
-            "read": lambda escrow=escrow, changes=changes: escrow.load(list(changes)),  # type: ignore[misc]
-            "read all": escrow.load,
-        }
-        for name, work in works.items():
-            began = time.monotonic()
-            found = work()
-            best[name] = min(best.get(name, 1e9), round(time.monotonic() - began, 2))
-            assert len(found) == (0 if name == "write" else 1000)
-        if max(best.values()) <= SECONDS:
-            break
-    for name, seconds in best.items():
-        record_property(name, seconds)
-    assert max(best.values()) <= SECONDS, best

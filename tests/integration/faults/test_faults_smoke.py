@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _names
 
-from tests.faults import rows_api, rows_device, rows_kill, rows_store  # noqa: F401
+from tests.faults import planted, rows_api, rows_core, rows_device, rows_kill, rows_store, rows_weak  # noqa: F401
 from tests.faults.__main__ import MATRIX_TUNNELS
 from tests.faults.kills import TUNNELS, kill_at_random
 from tests.faults.matrix import ROWS, Outcome, play_row
 from tests.faults.scene import Bench, Scene
 
-SMOKE = ("K5", "K6", "A2", "S2", "D2")
+SMOKE = ("K5", "K6", "A2", "S2", "D2", "E6", "E9", "W3 ignore_unreachable-block", "W1 end_host")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,24 @@ def test_a_plain_run_heals_a_kill_at_random(large_bench: Bench, seed: int) -> No
     _kept_its_promise(kill_at_random(large_bench, seed))
 
 
+@pytest.mark.parametrize("name", planted.WEAKNESSES)
+def test_the_matrix_finds_a_planted_weakness(bench: Bench, tmp_path: Path, name: str) -> None:
+    bench.collections = planted.plant(name, tmp_path)
+    try:
+        outcome = play_row(next(x for x in ROWS if x.code == planted.WEAKNESSES[name].row), bench)
+    finally:
+        bench.collections = None
+    assert outcome.mismatched, outcome.problems
+
+
+def test_every_name_that_a_run_sets_itself_is_tried_as_an_extra_variable() -> None:
+    assert {*_names.OUTPUTS, *_names.SET_BY_HOOKS} <= set(rows_weak.OUTPUTS)
+
+
+def test_a_run_is_started_at_each_task_of_the_role() -> None:
+    assert {x.stem for x in (rows_weak.TASKS / "psk_rotation").glob("*.yml")} == set(rows_weak.FILES)
+
+
 @pytest.fixture
 def scene(bench: Bench) -> Iterator[Scene]:
     with bench.scene() as made:
@@ -58,6 +78,13 @@ def test_the_oracle_sees_a_device_without_the_psk(scene: Scene) -> None:
     found = scene.converged()
     assert len(found) == 2
     assert all(scene.names[tunnel] in x for x in found)
+
+
+def test_the_oracle_sees_keys_that_differ(scene: Scene) -> None:
+    tunnel = next(iter(scene.names))
+    scene.console_sets(tunnel)
+    scene.check_matched()
+    assert list(scene.mismatched) == [tunnel]
 
 
 def test_the_oracle_sees_a_lost_key(scene: Scene) -> None:

@@ -209,6 +209,51 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in inventory.run(env=env, **{"retries": 0, **options}).error()
 
 
+HIDDEN = {"CLOUDFLARE_API_TOKEN": "", "CLOUDFLARE_ACCOUNT_ID": ""}
+
+
+def test_a_token_may_be_looked_up_by_a_template(inventory: Lister, core: str | None) -> None:
+    template = "{{ lookup('ansible.builtin.env', 'MAGIC_WAN_%s') }}"
+    env = {**HIDDEN, "MAGIC_WAN_TOKEN": inventory.simulator.token, "MAGIC_WAN_ACCOUNT": inventory.simulator.account}
+    options = {"api_token": template % "TOKEN", "account_id": template % "ACCOUNT"}
+    listing = inventory.run(core=core, env=env, **options)
+    assert {host: x["psk_rotation_tunnels"] for host, x in listing.hosts.items()} == ids_by_endpoint(
+        inventory.simulator
+    )
+
+
+def test_a_token_may_be_an_extra_variable(inventory: Lister, core: str | None) -> None:
+    # A list would show the variable itself, as a variable of each host.
+    args = ["--graph", "-e", f"magic_wan_token={inventory.simulator.token}"]
+    listing = inventory.run(*args, core=core, env={"CLOUDFLARE_API_TOKEN": ""}, api_token="{{ magic_wan_token }}")
+    assert "198.18.0.1" in listing.stdout
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ no_such_variable }}", "api_token is a template that fails ("),
+        ("{{ lookup('ansible.builtin.env', 'MAGIC_WAN_TOKEN') }}", "no credentials: set api_token"),
+        ("{{ 'a' if }}", "api_token is a template that fails ("),
+    ],
+)
+def test_a_template_that_gives_no_token_is_told_by_its_option_and_not_by_its_text(
+    inventory: Lister, core: str | None, template: str, message: str
+) -> None:
+    listing = inventory.run(core=core, env={"CLOUDFLARE_API_TOKEN": ""}, api_token=template)
+    assert message in listing.error()
+    assert template not in listing.stdout + listing.stderr
+
+
+@pytest.mark.parametrize("word", ["all", "*"])
+def test_a_tunnel_that_is_named_like_a_word_for_all_does_not_hide_the_others(inventory: Lister, word: str) -> None:
+    tunnel = inventory.simulator.state()["tunnels"][0]
+    inventory.simulator.patch_tunnel(tunnel["id"], name=word)
+    listing = inventory.run(tunnels=[word])
+    assert set(listing.hosts) == set(ids_by_endpoint(inventory.simulator))
+    assert f"'{word}' ({tunnel['id']}); select that tunnel by its id" in " ".join(listing.stderr.split())
+
+
 def test_the_sample_projects_source_lists_the_devices_as_awx_updates_it(inventory: Lister) -> None:
     empty = dict.fromkeys(("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), "")
     listing = inventory.list(PROJECT / "inventory" / "devices.ipsec_tunnels.yml", "--list", "--export", env=empty)
@@ -227,6 +272,8 @@ def test_a_rotation_runs_on_what_the_inventory_finds(
         extra_vars={
             "psk_rotation_hosts": "psk_age_over_90d",
             "psk_rotation_escrow": {"backend": "file", "path": str(tmp_path / "psks.yml")},
+            "psk_rotation_unknown_psk": "rotate",
+            "psk_rotation_confirmation": "none",
         },
         env={"ANSIBLE_INVENTORY_ENABLED": "magicwan.cloudflare.ipsec_tunnels"},
     ).ok()

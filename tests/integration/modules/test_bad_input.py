@@ -33,7 +33,7 @@ TOLD: dict[str, str] = {
     "md5_key with a quotation mark": "tunnel 'new': bgp.md5_key may hold printable ASCII",
     "md5_key with a question mark": "tunnel 'new': bgp.md5_key may hold printable ASCII",
     "short psk": r"psks\[0\] \(.*\): the PSK has 11 characters; 20 to 64",
-    "short psk of a tunnel": "psk: the PSK has 11 characters; 20 to 64",
+    "short psk of a tunnel": "tunnel 'new': the PSK has 11 characters; 20 to 64",
     "bad age": "max_age must be a number of seconds",
     "both schemes": "api_token and api_email with api_key exclude each other",
     "no auth": r"no credentials: set api_token \(CLOUDFLARE_API_TOKEN\)",

@@ -214,7 +214,7 @@ def given_back(tell: Tell) -> Told:
             "connection": "local",
             "vars": {
                 "wanted": "{{ all_tunnels.ipsec_tunnels[number] | magicwan.cloudflare.ipsec_tunnel_options }}",
-                "target": "{{ wanted.health_check.target }}",
+                "target": "{{ all_tunnels.ipsec_tunnels[number].health_check.target }}",
                 "health": health,
             },
         },
@@ -244,7 +244,7 @@ def refused(tell: Tell) -> Told:
         lambda tunnels: [
             may_fail(tunnel("check create", True, **clash)),
             may_fail(tunnel("create", **clash)),
-            may_fail(tunnel("check rename", True, id=tunnels[0]["id"], name=tunnels[1]["name"])),
+            may_fail(tunnel("check move", True, id=tunnels[0]["id"], interface_address="192.0.2.8/31")),
             may_fail(tunnel("return routing", True, **WANTED, automatic_return_routing=True)),
         ],
     )
@@ -283,7 +283,7 @@ def test_a_refusal_has_the_apis_own_code_message_and_pointer(refused: Told, name
 
 
 def test_a_refusal_of_the_check_run_names_the_field_of_an_update(refused: Told) -> None:
-    assert refused.of("check rename")["failure"]["pointer"] == "/name"
+    assert refused.of("check move")["failure"]["pointer"] == "/interface_address"
 
 
 def test_a_refusal_changes_nothing(refused: Told) -> None:

@@ -62,3 +62,28 @@ def test_an_unknown_tunnel_fails_by_its_name(read: Told) -> None:
 def test_reading_changes_nothing(read: Told) -> None:
     assert read.result.changed == 0
     assert read.before == read.after
+
+
+@pytest.fixture(scope="module")
+def named_all(tell: Tell) -> Told:
+    """Somebody has named a tunnel like the word for all of them."""
+    return tell(
+        lambda tunnels: [
+            task("rename", "ipsec_tunnel", id=tunnels[2]["id"], name="all"),
+            task("word", "ipsec_tunnel_info", tunnels=["all"]),
+            task("id", "ipsec_tunnel_info", tunnels=[tunnels[2]["id"]]),
+            task("health", "ipsec_tunnel_health_info", tunnels=["all"], data_centers=False),
+        ]
+    )
+
+
+def test_the_word_for_all_tunnels_takes_all_though_one_is_named_so(named_all: Told) -> None:
+    named_all.result.ok()
+    assert len(named_all.of("word")["ipsec_tunnels"]) == len(named_all.of("health")["tunnel_health"]) == 24
+    assert [x["name"] for x in named_all.of("id")["ipsec_tunnels"]] == ["all"]
+
+
+@pytest.mark.parametrize("name", ["word", "health"])
+def test_that_the_name_was_not_taken_is_said(named_all: Told, name: str) -> None:
+    (warning,) = named_all.of(name)["warnings"]
+    assert "select that tunnel by its id" in str(warning)

@@ -80,8 +80,8 @@ def test_each_change_is_validated_by_the_check_run_and_written_once(life: Told) 
     assert life.writes == 5
 
 
-def test_each_task_reads_the_account_once(life: Told) -> None:
-    assert sum(entry["operation"] == "list" for entry in life.journal) == 3 * len(ACTIONS)
+def test_each_task_reads_the_account_once_and_again_after_a_creation(life: Told) -> None:
+    assert sum(entry["operation"] == "list" for entry in life.journal) == 3 * len(ACTIONS) + 1
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -178,7 +178,10 @@ def test_a_partial_failure_has_all_results(troubled: Told, name: str) -> None:
     assert [x["failed"] for x in found["ipsec_tunnels"]] == [False, True, False]
     assert found["changed"] is True
     assert found["ipsec_tunnels"][1]["failure"]["pointer"] == found["failure"]["pointer"] == "/interface_address"
-    assert re.fullmatch(r"3 tunnels: 2 update, 1 failed \(tunnels\[1\] .*HTTP 400, code 1022.*\)", found["msg"])
+    assert re.fullmatch(
+        r"3 tunnels: 2 update \(.*: description; .*: description\), 1 failed \(tunnels\[1\] .*HTTP 400, code 1022.*\)",
+        found["msg"],
+    )
 
 
 def test_a_purge_of_too_many_changes_nothing_and_names_them(troubled: Told) -> None:

@@ -19,7 +19,7 @@ from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
 PASSWORD = "vault-password-of-the-tests"
-LOCALHOST = "localhost\n"
+LOCALHOST = "localhost psk_rotation_tunnels=all\n"
 
 ACTIONS = Path(__file__).resolve().parent / "action_plugins"
 
@@ -33,7 +33,9 @@ DEVICE_HOOK = """
     - psk_rotation_wave_results | rejectattr('status', 'equalto', 'rolling_back') | length > 0
 - name: Hook | Report the tunnels that the test names
   ansible.builtin.set_fact:
-    psk_rotation_failed_tunnels: "{{ failing_tunnels | default({}) }}"
+    psk_rotation_failed_tunnels: >-
+      {{ failing_tunnels | default({}) | dict2items
+         | selectattr('key', 'in', psk_rotation_wave_results | map(attribute='id')) | items2dict }}
 - name: Hook | Take the PSKs
   keep:
     path: "{{ devices_folder }}/{{ inventory_hostname }}.jsonl"
@@ -165,6 +167,7 @@ class Stage:
             "psk_rotation_escrow": {"backend": "file", "path": str(self.escrow_path)},
             "devices_folder": str(self.folder / "devices"),
             "results_folder": str(self.folder / "results"),
+            "psk_rotation_unknown_psk": "rotate",
             **(variables or {}),
         }
         extra_vars = {key: value for key, value in extra_vars.items() if value is not None}

@@ -16,7 +16,7 @@ MANUAL = {"psk_rotation_confirmation": "manual"}
 
 def test_without_verify_tasks_a_psk_is_promoted_and_marked_unconfirmed(stage: Stage) -> None:
     run = stage.rotate_devices(then=()).ok()
-    assert [run.summary(x)["statuses"] for x in DEVICES] == [{"promoted": 2}] * 2
+    assert [run.summary(x)["statuses"] for x in DEVICES] == [{"delivered": 2}] * 2
     assert {x["current"]["confirmed"] for x in stage.escrow().values()} == {False}
 
 
@@ -29,7 +29,7 @@ def test_with_verify_tasks_a_psk_is_confirmed(stage: Stage) -> None:
 def test_confirmation_none_does_not_run_the_verify_tasks(stage: Stage) -> None:
     variables = {"psk_rotation_verify_tasks": stage.verify_hook, "psk_rotation_confirmation": "none"}
     run = stage.rotate_devices({**variables, "unproven_devices": list(DEVICES)}, then=()).ok()
-    assert [run.summary(x)["statuses"] for x in DEVICES] == [{"promoted": 2}] * 2
+    assert [run.summary(x)["statuses"] for x in DEVICES] == [{"delivered": 2}] * 2
 
 
 def test_a_psk_that_waits_for_confirmation_is_pending_and_its_sibling_untouched(stage: Stage) -> None:
@@ -73,7 +73,7 @@ def test_without_an_escrow_the_results_hold_the_psks(stage: Stage) -> None:
     run = stage.rotate({"psk_rotation_escrow": {"backend": "none"}, "psk_rotation_force": True}).ok()
     results = stage.published()["results"]
     assert {i: x["psk"] for i, x in results.items()} == {i: x["psk"] for i, x in run.after.items()}
-    assert {x["status"] for x in results.values()} == {"promoted"}
+    assert {x["status"] for x in results.values()} == {"handed_over"}
     assert not stage.escrow_path.parent.exists()
 
 

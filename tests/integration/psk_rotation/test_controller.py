@@ -30,6 +30,7 @@ def test_the_bare_python_really_lacks_requests(bare_python: Path) -> None:
 
 def test_localhost_of_the_inventory_may_have_another_python(stage: Stage, bare_python: Path) -> None:
     inventory = f"localhost ansible_connection=local ansible_python_interpreter={bare_python}\n"
+    inventory = inventory.replace("\n", " psk_rotation_tunnels=all\n")
     assert stage.rotate(inventory=inventory, then=()).ok().rotated == set(stage.psks())
 
 
@@ -39,9 +40,13 @@ def test_devices_may_have_another_python(stage: Stage, bare_python: Path) -> Non
 
 
 def test_localhost_of_the_inventory_may_be_reached_by_ssh(stage: Stage) -> None:
-    assert stage.rotate(inventory="localhost ansible_connection=ssh\n", then=()).ok().rotated == set(stage.psks())
+    assert stage.rotate(
+        inventory="localhost ansible_connection=ssh psk_rotation_tunnels=all\n", then=()
+    ).ok().rotated == set(stage.psks())
 
 
 def test_localhost_need_not_be_in_the_inventory(stage: Stage) -> None:
-    run = stage.rotate({"psk_rotation_hosts": "localhost"}, inventory=None, then=()).ok()
+    run = stage.rotate(
+        {"psk_rotation_hosts": "localhost", "psk_rotation_tunnels": ["all"]}, inventory=None, then=()
+    ).ok()
     assert run.rotated == set(stage.psks())

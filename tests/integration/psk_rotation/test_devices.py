@@ -87,7 +87,7 @@ def test_the_hook_of_a_second_tunnel_runs_after_the_first_is_done(story: Story) 
     for device in DEVICES:
         first, second = story.stage.own(device)
         statuses = {x["id"]: x["status"] for x in story.calls[device][1]["all"]}
-        assert statuses == {first: "promoted", second: "applied"}
+        assert statuses == {first: "delivered", second: "applied"}
 
 
 def test_the_hook_sees_all_tunnels_of_its_device_with_the_psks_that_cloudflare_has_then(story: Story) -> None:
@@ -103,7 +103,7 @@ def test_a_later_play_has_the_results_of_each_device(story: Story, device: str) 
     assert {i: x["psk"] for i, x in results.items()} == {
         i: story.first.after[i]["psk"] for i in story.stage.own(device)
     }
-    assert {x["status"] for x in results.values()} == {"promoted"}
+    assert {x["status"] for x in results.values()} == {"delivered"}
     assert {x["host"] for x in results.values()} == {device}
 
 

@@ -43,7 +43,7 @@ def test_the_second_tunnel_of_a_broken_device_keeps_its_psk(stage: Stage) -> Non
 def test_the_other_devices_go_on(stage: Stage) -> None:
     run = stage.rotate_devices(BROKEN, then=()).failed()
     assert stage.device_psks("device0") == {i: run.after[i]["psk"] for i in stage.own("device0")}
-    assert set(run.statuses("device0").values()) == {"promoted"}
+    assert set(run.statuses("device0").values()) == {"delivered"}
 
 
 def test_the_next_run_finishes_with_the_same_psk(stage: Stage) -> None:
@@ -96,7 +96,7 @@ def test_a_device_may_report_single_tunnels(stage: Stage) -> None:
     stage.rotate_devices(then=()).ok()
     first, second = stage.own("device1")
     run = stage.rotate_devices({**FORCE, "failing_tunnels": {second: "its interface is down"}}, then=()).failed()
-    assert run.statuses("device1")[first] == "promoted"
+    assert run.statuses("device1")[first] == "delivered"
     assert "its interface is down" in run.failures[-1]
     assert first in run.rotated
     assert second not in run.rotated

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.integration.psk_rotation.stage import Stage
@@ -86,7 +88,8 @@ def test_report_publishes_and_changes_nothing(stage: Stage) -> None:
 def test_report_fails_when_somebody_else_has_set_a_psk(stage: Stage) -> None:
     stage.rotate(then=()).ok()
     tunnel = next(iter(stage.tunnels().values()))
-    stage.simulator.patch_tunnel(tunnel["id"], psk="SetByHandInTheDashboard1")
+    later = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stage.simulator.patch_tunnel(tunnel["id"], psk="SetByHandInTheDashboard1", last_generated_on=later)
     run = stage.rotate(tasks_from="report", then=()).failed()
     assert tunnel["name"] in run.failures[-1]
     assert run.waves == []

@@ -104,6 +104,20 @@ class TestBeforeAndAfter:
         assert (sim.truth[ids[0]]["name"] == body["name"]) is expected
 
 
+def test_a_late_request_is_carried_out_although_its_client_has_gone_away(sim, ids):
+    sim.fault(route="psk_set", hang="late")
+
+    async def scenario():
+        hanging = asyncio.create_task(sim.ask("POST", "psk", {"psks": [{"id": ids[0], "psk": SECRET}]}))
+        seen = json.loads((await sim.ask("GET", "/_sim/journal?since=0&wait=5")).text)["last"]
+        hanging.cancel()
+        await sim.ask("POST", "/_sim/release")
+        await sim.ask("GET", f"/_sim/journal?since={seen}&wait=5")
+
+    sim.run(scenario())
+    assert applied(sim, ids[0])
+
+
 def test_a_reset_in_the_middle_of_the_body_comes_after_the_change(sim, ids):
     sim.fault(route="psk_set", reset_mid_body=True)
     with pytest.raises(ClientError):
@@ -170,6 +184,12 @@ def test_last_generated_on_misleads(sim, metadata):
         assert new["last_generated_on"] < old["last_generated_on"]
     else:
         assert new["last_generated_on"] < sim.truth[tunnel_id]["modified_on"]
+
+
+def test_a_read_leaves_psk_metadata_out(sim, ids):
+    sim.fault(route="list", metadata="absent")
+    assert not any("psk_metadata" in x for x in sim("GET").result["ipsec_tunnels"])
+    assert all("psk_metadata" in x for x in sim("GET").result["ipsec_tunnels"])
 
 
 def test_reads_are_stale_for_a_while_after_a_write(sim, ids):

@@ -4,9 +4,10 @@
 """A customer-side device whose configuration is one file. For the tests only.
 
 ``<folder>/<host>.json`` maps tunnel ids to PSKs and is replaced at once, as a device's commit does it. Each change is
-written to ``<host>.log`` first. ``<host>.trouble`` says what goes wrong: gone (unreachable), lost (unreachable in the
-device tasks only), refuse (the new PSK), refuse-all, one (a tunnel is reported failed), forget (the commit is lost),
-no-reauth (the proof fails), crash (an exception that shows what it was given).
+written to ``<host>.log`` first. What is staged becomes the configuration by a reload. ``<host>.trouble`` says what goes
+wrong: gone (unreachable), lost (unreachable in the device tasks only), lost-later (the same, once it was configured),
+refuse (the new PSK), refuse-all, one (a tunnel is reported failed), forget (the commit is lost), no-reauth (the proof
+fails), crash (an exception that shows what it was given), slow (its tasks take until that is over).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Modes reach, configure and verify."""
+    """Modes reach, configure, stage, reload and verify."""
 
     _requires_connection = False
 
@@ -35,16 +36,39 @@ class ActionModule(ActionBase):
         folder = Path(arguments["folder"])
         wave = arguments.get("wave") or []
         trouble = folder / f"{host}.trouble"
-        wrong = trouble.read_text(encoding="ascii").split() if trouble.exists() else []
-        if "gone" in wrong or ("lost" in wrong and arguments["mode"] == "configure"):
+        wrong = _text(trouble).split()
+        acts = arguments["mode"] in ("configure", "reload")
+        later = "lost-later" in wrong and (folder / f"{host}.log").exists()
+        if "gone" in wrong or (acts and ("lost" in wrong or later)):
             raise AnsibleConnectionFailure("the device does not answer")
+        while acts and "slow" in wrong and "slow" in _text(trouble):
+            time.sleep(0.05)
         if self._task.check_mode:
-            return {"changed": arguments["mode"] == "configure"}
+            return {"changed": arguments["mode"] in ("configure", "stage")}
         if arguments["mode"] == "configure":
             return _configure(folder / host, wave, wrong)
+        if arguments["mode"] == "stage":
+            return _stage(folder / host, wave)
+        if arguments["mode"] == "reload":
+            staged = json.loads((folder / f"{host}.staged").read_text(encoding="ascii"))
+            return {k: v for k, v in _configure(folder / host, staged, wrong).items() if k != "ansible_facts"}
         if arguments["mode"] == "verify":
             return _verify(folder / host, wave, wrong, arguments["sim_url"])
         return {"changed": False}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def _stage(device: Path, wave: list[dict[str, Any]]) -> dict[str, Any]:
+    path = device.with_suffix(".staged")
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(wave), encoding="ascii")
+    return {"changed": True}
 
 
 def _configure(device: Path, wave: list[dict[str, Any]], wrong: list[str]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.magicwan.cloudflare.plugins.filter.ipsec_tunnel_options import ipsec_tunnel_options
-from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_host_facts import psk_rotation_host_facts
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._filters import one_line_errors
 
@@ -75,8 +74,3 @@ def test_options_leave_out_what_is_not_set() -> None:
     found = ipsec_tunnel_options(tunnel("t1"))
     assert found["name"] == "name-t1"
     assert None not in found.values()
-
-
-def test_host_facts_takes_the_first_name_that_a_host_has() -> None:
-    hostvars = {"a": {"x": 1, "y": 2}, "b": {"y": 3}, "c": {}}
-    assert psk_rotation_host_facts(["a", "b", "c"], hostvars, "x", "y") == {"a": 1, "b": 3}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _http
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client, Connection
 from hypothesis import settings
 
@@ -30,7 +32,7 @@ TOKEN = "the-token-of-the-tests"
 
 @dataclass
 class Say:
-    """One answer: a dict becomes JSON."""
+    """One answer: a dict becomes JSON, and an iterator is sent piece by piece, as long as somebody listens."""
 
     body: Any = b""
     status: int = 200
@@ -76,13 +78,18 @@ class Wire:
                 wire.heard.append(heard)
                 answer = wire.answers[0] if len(wire.answers) == 1 else wire.answers.popleft()
                 said = answer if isinstance(answer, Say) else answer(heard)
-                body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
+                headers = {"Content-Type": "application/json", **said.headers}
+                body = said.body
+                if not isinstance(body, Iterator):
+                    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+                    headers = {"Content-Length": str(len(body)), **headers}
+                    body = iter([body])
                 self.send_response(said.status)
-                headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **said.headers}
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                for piece in body:
+                    self.wfile.write(piece)
 
             do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -136,13 +143,14 @@ def wire(make_wire: Callable[..., Wire]) -> Wire:
 
 @pytest.fixture
 def client_of() -> Callable[..., Client]:
-    """A client of a server; further arguments are those of Connection."""
+    """A client of a server; further arguments are those of Connection, or how the client speaks and sleeps."""
 
     def make(server: Wire | Simulator, **options: Any) -> Client:
+        own = {name: options.pop(name) for name in ("say", "sleep") if name in options}
         token = server.token if isinstance(server, Simulator) else TOKEN
         account = server.account if isinstance(server, Simulator) else ACCOUNT
         arguments = {"api_token": token, "retries": 1, "timeout": 5.0, **options}
-        return Client(Connection(account_id=account, base_url=server.base_url, **arguments))
+        return Client(Connection(account_id=account, base_url=server.base_url, **arguments), **own)
 
     return make
 
@@ -156,10 +164,7 @@ def client(simulator: Simulator, client_of: Callable[..., Client]) -> Client:
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the client wanted to wait before it repeated a request; it does not wait in these tests."""
-    import time
-
-    import urllib3.util.retry
-
     waited: list[float] = []
-    monkeypatch.setattr(urllib3.util.retry, "time", SimpleNamespace(sleep=waited.append, time=time.time))
+    stopped = SimpleNamespace(sleep=waited.append, time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr(_http, "time", stopped)
     return waited

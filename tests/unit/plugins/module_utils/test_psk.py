@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ OLD, OLD_IN_ANOTHER_ZONE = "2026-06-14T05:20:00.123456789Z", "2026-06-14T07:20:0
 
 def days_ago(days: float) -> str:
     return _psk.format_time(NOW - int(days * 86400) * _psk.NANO)
+
+
+def moved(seconds: float) -> str:
+    """A time so long after NOW."""
+    return _psk.format_time(NOW + int(seconds * _psk.NANO))
 
 
 # -- times ----------------------------------------------------------------------------------------------------------
@@ -69,9 +75,29 @@ def test_zones_are_taken_into_account() -> None:
     assert _psk.same_time("2026-06-14T00:00:00-03:30", "2026-06-14T03:30:00z")
 
 
-@pytest.mark.parametrize(("one", "other"), [(None, OLD), (OLD, None), ("a", "b"), (OLD, "2026-06-14T05:20:00.123Z")])
+@pytest.mark.parametrize(("one", "other"), [(None, OLD), (OLD, None), ("a", "b"), (OLD, "2026-06-14T05:20:06Z")])
 def test_other_times_are_not_the_same(one: str | None, other: str | None) -> None:
     assert not _psk.same_time(one, other)
+
+
+@pytest.mark.parametrize(("seconds", "same"), [(0, True), (0.6, True), (-0.6, True), (0.601, False), (-0.601, False)])
+def test_times_that_are_less_than_a_second_apart_are_one(seconds: float, same: bool) -> None:
+    assert _psk.same_time(moved(0), moved(seconds)) is same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "later"),
+    [(None, None, None), (OLD, None, OLD), (None, OLD, OLD), ("no time", OLD, OLD), (OLD, "no time", OLD)],
+)
+def test_any_time_is_later_than_none(one: str | None, other: str | None, later: str | None) -> None:
+    assert _psk.later_time(one, other) == later
+
+
+@given(st.integers(-9999, 9999), st.integers(-9999, 9999))
+def test_the_later_of_two_times_is_the_same_in_either_order(one: int, other: int) -> None:
+    assert (
+        _psk.later_time(moved(one), moved(other)) == _psk.later_time(moved(other), moved(one)) == moved(max(one, other))
+    )
 
 
 def test_texts_that_are_no_times_are_the_same_when_they_are_equal() -> None:
@@ -137,6 +163,73 @@ def test_which_psk_is_due(
     assert reason
 
 
+# -- what a time proves -----------------------------------------------------------------------------------------------
+
+HOUR = _psk.LATE_REQUEST // _psk.NANO
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "on", "shown", "missing"),
+    [
+        ({"psk_metadata": {"last_generated_on": OLD}}, OLD, True, False),
+        ({"psk_metadata": {"last_generated_on": None}}, None, True, True),
+        ({"psk_metadata": {}}, None, True, True),
+        ({"psk_metadata": None}, None, True, True),
+        ({}, None, False, False),
+    ],
+)
+def test_a_tunnel_without_metadata_is_not_known_to_have_no_psk(
+    tunnel: dict[str, Any], on: str | None, shown: bool, missing: bool
+) -> None:
+    trace = _psk.trace_of(tunnel)
+    assert (trace.on, trace.shown, trace.missing) == (on, shown, missing)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "at_least", "found"),
+    [
+        (0, False, "same"),
+        (-0.6, False, "same"),
+        (0.6, False, "same"),
+        (-1, False, "older"),
+        (1, False, "newer"),
+        (-6, False, "older"),
+        (-6, True, "older"),
+        (6, False, "newer"),
+        (6, True, "late"),
+        (HOUR, True, "late"),
+        (HOUR + 1, True, "newer"),
+        (0.6, True, "same"),
+    ],
+)
+def test_how_the_time_that_cloudflare_shows_stands_to_ours(seconds: float, at_least: bool, found: str) -> None:
+    assert _psk.compare(_psk.Known(moved(0), at_least), _psk.Trace(moved(seconds))) == found
+
+
+@pytest.mark.parametrize("skew", [-5, -1, 1, 5])
+def test_a_list_that_runs_ahead_or_behind_for_all_tunnels_shows_no_foreign_change(skew: int) -> None:
+    pairs = [(_psk.Known(moved(n)), _psk.Trace(moved(n + skew))) for n in range(8)]
+    found = _psk.skew_of(pairs)
+    assert {_psk.compare(known, replace(trace, skew=found)) for known, trace in pairs} == {"same"}
+
+
+def test_one_tunnel_that_is_later_than_the_others_is_changed_by_somebody_else() -> None:
+    pairs = [(_psk.Known(moved(0)), _psk.Trace(moved(2 if n == 0 else 0))) for n in range(2)]
+    found = _psk.skew_of(pairs)
+    assert [_psk.compare(known, replace(trace, skew=found)) for known, trace in pairs] == ["newer", "same"]
+
+
+@pytest.mark.parametrize("known", [None, _psk.Known(OLD)])
+@pytest.mark.parametrize("trace", [_psk.Trace(None), _psk.Trace(None, shown=False)])
+def test_where_there_is_no_time_nothing_can_be_compared(known: _psk.Known | None, trace: _psk.Trace) -> None:
+    assert _psk.compare(known, trace) == "unknown"
+
+
+def test_a_time_that_can_not_be_read_is_taken_for_somebody_elses() -> None:
+    assert _psk.compare(_psk.Known(OLD), _psk.Trace("a time of next year's format")) == "newer"
+    assert _psk.compare(_psk.Known("a time of next year's format"), _psk.Trace(OLD)) == "newer"
+
+
 # -- resolve --------------------------------------------------------------------------------------------------------
 
 TUNNELS: list[dict[str, Any]] = [
@@ -194,53 +287,68 @@ def test_an_entry_that_cannot_be_right_is_named(wanted: list[dict[str, Any]], to
 
 # -- classify -------------------------------------------------------------------------------------------------------
 
-ENTRY = {"id": "1" * 32, "psk": GOOD}
+ID = "1" * 32
 DONE = {"ipsec_id": "12345_1", "psk": GOOD, "psk_metadata": {"last_generated_on": OLD}}
 
 
+def classified(
+    applied: dict[str, Any] | None = None, refused: str | None = "-", *, repeated: bool = False
+) -> _psk.Answer:
+    """What an answer says of the PSK: with ``applied`` that it is set, or with ``refused`` why not."""
+    unapplied = {} if refused == "-" else {ID: refused}
+    return _psk.classify(ID, GOOD, {ID: applied} if applied else {}, unapplied, repeated=repeated)
+
+
 def test_an_applied_psk_has_its_time_and_identity() -> None:
-    assert _psk.classify(ENTRY, {ENTRY["id"]: DONE}, {}, repeated=False) == {
-        "status": "applied",
-        "reason": None,
-        "applied_on": OLD,
-        "ipsec_id": "12345_1",
-    }
+    assert classified(DONE) == _psk.Answer("applied", applied_on=OLD, ipsec_id="12345_1")
+
+
+def test_after_a_repeated_request_that_is_remembered() -> None:
+    assert classified(DONE, repeated=True).repeated
 
 
 def test_an_applied_psk_without_a_time_is_applied() -> None:
-    found = _psk.classify(ENTRY, {ENTRY["id"]: {"psk": GOOD}}, {}, repeated=False)
-    assert (found["status"], found["applied_on"]) == ("applied", None)
+    found = classified({"psk": GOOD})
+    assert (found.status, found.applied_on, found.reason) == ("applied", None, "the API does not say when")
 
 
 def test_an_answer_that_does_not_repeat_the_psk_is_believed() -> None:
-    done = {key: value for key, value in DONE.items() if key != "psk"}
-    assert _psk.classify(ENTRY, {ENTRY["id"]: done}, {}, repeated=False)["status"] == "applied"
+    assert classified({key: value for key, value in DONE.items() if key != "psk"}).status == "applied"
 
 
 def test_an_answer_that_repeats_another_psk_is_in_doubt_and_shows_neither() -> None:
-    found = _psk.classify(ENTRY, {ENTRY["id"]: {**DONE, "psk": "another-key-entirely"}}, {}, repeated=False)
-    assert found["status"] == "in_doubt"
-    assert GOOD not in str(found) and "another-key-entirely" not in str(found)
+    found = classified({**DONE, "psk": "another-key-entirely"})
+    assert found.status == "in_doubt"
+    assert GOOD not in repr(found) and "another-key-entirely" not in repr(found)
 
 
 @pytest.mark.parametrize(("reason", "told"), [("not found", "not found"), (None, "no reason"), ("", "no")])
 def test_a_refused_psk_is_unapplied(reason: str | None, told: str) -> None:
-    found = _psk.classify(ENTRY, {}, {ENTRY["id"]: reason}, repeated=False)
-    assert found["status"] == "unapplied"
-    assert told in found["reason"]
+    found = classified(refused=reason)
+    assert found.status == "unapplied"
+    assert told in (found.reason or "")
 
 
 def test_a_refusal_after_a_lost_answer_is_in_doubt() -> None:
-    assert _psk.classify(ENTRY, {}, {ENTRY["id"]: "no"}, repeated=True)["status"] == "in_doubt"
+    assert classified(refused="no", repeated=True).status == "in_doubt"
 
 
 def test_a_reason_that_repeats_the_psk_does_not_show_it() -> None:
-    assert GOOD not in str(_psk.classify(ENTRY, {}, {ENTRY["id"]: f"{GOOD} is bad"}, repeated=False))
+    assert GOOD not in repr(classified(refused=f"{GOOD} is bad"))
 
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_a_tunnel_that_the_answer_does_not_mention_is_in_doubt(repeated: bool) -> None:
-    assert _psk.classify(ENTRY, {}, {}, repeated=repeated)["status"] == "in_doubt"
+    assert classified(repeated=repeated).status == "in_doubt"
+
+
+def test_a_module_says_of_a_psk_that_was_not_sent_that_it_is_not_applied() -> None:
+    assert _psk.Answer(_psk.UNSENT, "nothing was sent").outcome() == {
+        "status": "unapplied",
+        "reason": "nothing was sent",
+        "applied_on": None,
+        "ipsec_id": None,
+    }
 
 
 # -- batches and summary --------------------------------------------------------------------------------------------

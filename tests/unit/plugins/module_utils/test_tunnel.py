@@ -1,97 +1,20 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tunnel as the user, the API and a diff see it."""
+"""The tunnel as the user and the API see it."""
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from hypothesis import given
-from hypothesis import strategies as st
+
+from tests.unit.plugins.module_utils.tunnels import api_tunnels
 
 KEYS = set(_tunnel.WRITABLE) | _tunnel.READ_ONLY
-
-
-def options_without_nulls(draw: Callable[..., Any], fields: dict[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
-    """Some of the fields."""
-    return {key: draw(values) for key, values in fields.items() if draw(st.booleans())}
-
-
-@st.composite
-def api_tunnels(draw: Callable[..., Any]) -> dict[str, Any]:
-    """A tunnel as the API may show it: with missing parts, empty parts, unusual spellings and both target formats."""
-    address4 = st.ip_addresses(v=4).map(str)
-    address = st.ip_addresses().map(lambda ip: ip.exploded)
-    text = st.text(min_size=1, max_size=8)
-    target = st.one_of(
-        st.sampled_from(["", "192.0.2.1"]),
-        st.fixed_dictionaries({"saved": st.sampled_from(["", "192.0.2.1"]), "effective": st.just("192.0.2.9")}),
-    )
-    health = options_without_nulls(
-        draw,
-        {
-            "enabled": st.booleans(),
-            "rate": st.sampled_from(["low", "mid", "high"]),
-            "type": st.sampled_from(["reply", "request"]),
-            "direction": st.sampled_from(["unidirectional", "bidirectional"]),
-            "target": target,
-        },
-    )
-    network = st.builds(lambda ip, bits: f"{ip}/{bits}", address4, st.integers(0, 32))
-    bgp = {
-        "customer_asn": draw(st.integers(0, 4294967295)),
-        **options_without_nulls(
-            draw, {"extra_prefixes": st.lists(network, max_size=3), "md5_key": st.sampled_from(["", "key one"])}
-        ),
-    }
-    return {
-        "id": draw(st.uuids()).hex,
-        "name": draw(text),
-        "cloudflare_endpoint": draw(address),
-        "interface_address": f"{draw(address4)}/{draw(st.sampled_from([30, 31]))}",
-        **options_without_nulls(
-            draw,
-            {
-                "description": st.one_of(st.none(), st.just(""), text),
-                "customer_endpoint": st.one_of(st.none(), st.just(""), address),
-                "interface_address6": st.ip_addresses(v=6).map(lambda ip: f"{ip.exploded}/127"),
-                "replay_protection": st.booleans(),
-                "automatic_return_routing": st.booleans(),
-                "bgp": st.one_of(st.none(), st.just({}), st.just(bgp)),
-                "custom_remote_identities": st.sampled_from([None, {}, {"fqdn_id": ""}, {"fqdn_id": "a.example"}]),
-                "health_check": st.one_of(st.none(), st.just(health)),
-                "remote_identities": st.sampled_from([{}, {"fqdn_id": ""}, {"hex_id": "00"}]),
-                "psk_metadata": st.sampled_from([{}, {"last_generated_on": "2026-06-14T05:20:00.123456789Z"}]),
-                "created_on": st.just("2026-01-01T00:00:00Z"),
-                "a_field_of_next_year": st.just("kept"),
-            },
-        ),
-    }
-
-
-SEEDED: dict[str, Any] = {
-    "id": "c4a7362d577a6c3019a474fd6f485821",
-    "name": "berlin-1",
-    "cloudflare_endpoint": "203.0.113.1",
-    "interface_address": "10.100.0.8/31",
-    "description": "Berlin",
-    "bgp": {"customer_asn": 64512, "extra_prefixes": ["10.1.0.0/24"], "md5_key": "a key"},
-    "health_check": {
-        "enabled": True,
-        "rate": "mid",
-        "type": "request",
-        "direction": "unidirectional",
-        "target": {"saved": "", "effective": "10.100.0.9"},
-    },
-    "psk_metadata": {"last_generated_on": "2026-06-14T05:20:00Z"},
-}
 
 
 def test_a_view_of_almost_nothing_has_all_keys() -> None:
@@ -116,142 +39,10 @@ def test_a_view_of_a_view_is_the_view(tunnel: dict[str, Any]) -> None:
 
 
 @given(api_tunnels())
-def test_what_was_read_and_given_back_changes_nothing(tunnel: dict[str, Any]) -> None:
-    assert _tunnel.plan_present(tunnel, _tunnel.options(tunnel)).action == "none"
-
-
-@given(api_tunnels())
 def test_what_was_read_passes_the_checks_of_the_options(tunnel: dict[str, Any]) -> None:
     options = _tunnel.options(tunnel)
     options["name"] = "a"  # blank names are the API's business
     _tunnel.check_options(options)
-
-
-@given(api_tunnels(), api_tunnels())
-def test_after_its_update_a_tunnel_is_as_wanted(tunnel: dict[str, Any], other: dict[str, Any]) -> None:
-    wanted = _tunnel.options(other)
-    plan = _tunnel.plan_present(tunnel, wanted)
-    if plan.body is not None:
-        assert _tunnel.plan_present({"id": tunnel["id"], **plan.body}, wanted).action == "none"
-
-
-@given(api_tunnels())
-def test_a_created_tunnel_is_as_wanted(tunnel: dict[str, Any]) -> None:
-    wanted = _tunnel.options(tunnel)
-    body = _tunnel.plan_present(None, wanted).body
-    assert body is not None
-    assert _tunnel.plan_present({"id": "new", **body}, wanted).action == "none"
-
-
-@given(api_tunnels(), api_tunnels())
-def test_a_request_holds_neither_null_nor_a_read_only_field(tunnel: dict[str, Any], other: dict[str, Any]) -> None:
-    body = _tunnel.plan_present(tunnel, _tunnel.options(other), force=True).body
-    assert body is not None
-    assert not _tunnel.READ_ONLY & set(body)
-    assert "null" not in json.dumps({key: value for key, value in body.items() if key not in ("name", "description")})
-
-
-@given(api_tunnels(), api_tunnels())
-def test_planning_changes_none_of_its_arguments(tunnel: dict[str, Any], other: dict[str, Any]) -> None:
-    wanted = _tunnel.options(other)
-    before = copy.deepcopy((tunnel, wanted))
-    _tunnel.plan_present(tunnel, wanted, force=True)
-    assert (tunnel, wanted) == before
-
-
-@given(api_tunnels())
-def test_fields_that_are_not_managed_stay_in_the_request(tunnel: dict[str, Any]) -> None:
-    body = _tunnel.plan_present(tunnel, {"description": "another description"}).body
-    assert body is not None
-    for key, value in _tunnel.options(tunnel).items():
-        if key not in ("description", "health_check", "bgp"):
-            assert _tunnel.view(body)[key] == value
-    assert body.get("a_field_of_next_year") == tunnel.get("a_field_of_next_year")
-
-
-def test_parts_of_a_nested_field_that_are_not_managed_stay() -> None:
-    body = _tunnel.plan_present(SEEDED, {"bgp": {"customer_asn": 65000}, "health_check": {"rate": "low"}}).body
-    assert body is not None
-    assert body["bgp"] == {"customer_asn": 65000, "extra_prefixes": ["10.1.0.0/24"], "md5_key": "a key"}
-    assert body["health_check"] == {
-        "enabled": True,
-        "rate": "low",
-        "type": "request",
-        "direction": "unidirectional",
-        "target": {"saved": ""},
-    }
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {"interface_address": "10.100.0.8/31"},
-        {"description": "Berlin"},
-        {"replay_protection": False},
-        {"automatic_return_routing": False},
-        {"interface_address6": None},
-        {"bgp": {"extra_prefixes": ["10.1.0.7/24"]}},
-        {"bgp": {"customer_asn": 64512, "md5_key": None}},
-        {"health_check": {"target": {"saved": ""}}},
-        {"health_check": {"target": ""}},
-        {"health_check": {"target": "10.100.0.9"}},
-        {"health_check": {"target": {"saved": "", "effective": "192.0.2.77"}}},
-    ],
-    ids=str,
-)
-def test_another_way_to_write_the_same_is_no_change(wanted: dict[str, Any]) -> None:
-    assert _tunnel.plan_present(SEEDED, wanted).action == "none"
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {"interface_address": "10.100.0.9/31"},
-        {"interface_address": "10.100.0.8/30"},
-        {"description": ""},
-        {"replay_protection": True},
-        {"bgp": {"extra_prefixes": []}},
-        {"bgp": {"md5_key": "another"}},
-        {"bgp": {"import_filter_id": "0" * 32}},
-        {"bgp": {"export_filter_id": "1" * 32}},
-        {"health_check": {"enabled": False}},
-        {"health_check": {"target": "192.0.2.1"}},
-        {"health_check": {"target": {"saved": "10.100.0.9"}}},
-        {"name": "berlin-primary"},
-    ],
-    ids=str,
-)
-def test_a_real_difference_is_an_update(wanted: dict[str, Any]) -> None:
-    assert _tunnel.plan_present(SEEDED, wanted).action == "update"
-
-
-def test_ipv6_addresses_are_compared_as_addresses() -> None:
-    tunnel = {**SEEDED, "interface_address6": "2606:54c1:0007::0001:0/127"}
-    assert _tunnel.plan_present(tunnel, {"interface_address6": "2606:54C1:7:0:0:0:1:0/127"}).action == "none"
-
-
-def test_prefixes_are_compared_as_a_set_of_networks() -> None:
-    tunnel = {**SEEDED, "bgp": {"customer_asn": 1, "extra_prefixes": ["10.2.0.0/24", "10.1.0.0/24"]}}
-    wanted = {"bgp": {"extra_prefixes": ["10.1.0.0/24", "10.2.0.0/24", "10.1.0.0/24"]}}
-    assert _tunnel.plan_present(tunnel, wanted).action == "none"
-
-
-def test_force_updates_a_tunnel_that_is_as_wanted() -> None:
-    assert _tunnel.plan_present(SEEDED, {}, force=True).action == "update"
-
-
-def test_creating_names_what_is_missing() -> None:
-    with pytest.raises(InputError, match="'new' does not exist; to create it, set cloudflare_endpoint, interface_add"):
-        _tunnel.plan_present(None, {"name": "new"})
-
-
-def test_no_tunnel_is_already_absent() -> None:
-    assert not _tunnel.plan_absent(None).changed
-
-
-def test_a_tunnel_that_is_there_is_deleted() -> None:
-    plan = _tunnel.plan_absent(SEEDED)
-    assert (plan.action, plan.tunnel_id, plan.after) == ("delete", SEEDED["id"], None)
 
 
 @pytest.mark.parametrize(
@@ -270,11 +61,23 @@ def test_a_tunnel_that_is_there_is_deleted() -> None:
         ({"bgp": {"md5_key": "a?b"}}, "bgp.md5_key may hold"),
         ({"bgp": {"md5_key": "a\x7fb"}}, "bgp.md5_key may hold"),
         ({"bgp": {"md5_key": "a\nb"}}, "bgp.md5_key may hold"),
-        ({"bgp": {"md5_key": ""}}, "bgp.md5_key must not be empty"),
+        ({"bgp": {"extra_prefixes": [""]}}, "bgp.extra_prefixes must hold networks.*''"),
+        ({"bgp": {"customer_asn": -1}}, "bgp.customer_asn must be 0 to 4294967295"),
+        ({"bgp": {"customer_asn": 2**32}}, "bgp.customer_asn must be 0 to 4294967295"),
+        ({"name": ""}, "name must not be empty"),
+        ({"cloudflare_endpoint": ""}, "cloudflare_endpoint can't be removed; leave it out to keep it"),
+        ({"interface_address": ""}, "interface_address can't be removed; leave it out to keep it"),
+        ({"health_check": {}}, "health_check can't be removed; leave it out to keep it"),
+        ({"health_check": {"rate": None, "target": None}}, "health_check can't be removed; leave it out to keep it"),
         ({"health_check": {"target": "nowhere"}}, "health_check.target must be an IP address"),
         ({"health_check": {"target": {"saved": "nowhere"}}}, "health_check.target must be an IP address"),
         ({"health_check": {"target": ["192.0.2.1"]}}, "health_check.target must be an address, or a dictionary"),
         ({"health_check": {"target": {"effective": "192.0.2.1"}}}, "health_check.target must be an address, or a dict"),
+        (
+            {"health_check": {"target": {"saved": None, "effective": "192.0.2.1"}}},
+            "health_check.target must be an addr",
+        ),
+        ({"health_check": {"target": 7}}, "health_check.target must be an address, or a dictionary"),
     ],
     ids=str,
 )
@@ -288,6 +91,41 @@ def test_a_value_that_cannot_be_right_is_refused_by_its_name(wanted: dict[str, A
 @pytest.mark.parametrize("key", ["a key", "#!'$\\%&", "~" * 80])
 def test_any_other_printable_md5_key_is_accepted(key: str) -> None:
     _tunnel.check_options({"name": "a", "bgp": {"md5_key": key}})
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"description": "", "customer_endpoint": "", "interface_address6": ""},
+        {"bgp": {}},
+        {"bgp": {"customer_asn": None, "md5_key": None}},
+        {"bgp": {"md5_key": "", "extra_prefixes": [], "import_filter_id": "", "export_filter_id": ""}},
+        {"bgp": {"customer_asn": 4294967295}},
+        {"custom_remote_identities": {}},
+        {"custom_remote_identities": {"fqdn_id": ""}},
+        {"health_check": {"target": ""}},
+        {"health_check": {"target": {}}},
+        {"health_check": {"target": {"saved": ""}}},
+        {"health_check": {"target": {"saved": None}}},
+    ],
+    ids=str,
+)
+def test_what_may_be_removed_passes_the_checks(wanted: dict[str, Any]) -> None:
+    _tunnel.check_options({"name": "a", **wanted})
+
+
+@given(api_tunnels())
+def test_an_export_holds_neither_null_nor_anything_empty(tunnel: dict[str, Any]) -> None:
+    def parts(value: Any) -> list[Any]:
+        return [value, *(y for x in value.values() for y in parts(x))] if isinstance(value, dict) else [value]
+
+    assert not [x for x in parts(_tunnel.options(tunnel))[1:] if x in (None, "", [], {})]
+
+
+def test_an_export_says_of_the_health_check_only_what_the_tunnel_says() -> None:
+    bare = {"id": "a", "name": "a", "health_check": {"rate": "low", "target": {"saved": "", "effective": "10.0.0.1"}}}
+    assert _tunnel.options(bare)["health_check"] == {"rate": "low"}
+    assert "health_check" not in _tunnel.options({"id": "a", "name": "a"})
 
 
 TUNNELS: list[dict[str, Any]] = [
@@ -318,6 +156,40 @@ def test_tunnels_are_selected_in_the_accounts_order(patterns: list[str], expecte
     assert "".join(tunnel["id"][0] for tunnel in _tunnel.select(TUNNELS, patterns)) == expected
 
 
+@pytest.mark.parametrize("word", ["all", "*"])
+@pytest.mark.parametrize("name", ["all", "*"])
+def test_a_word_for_all_tunnels_wins_over_a_tunnel_of_that_name(word: str, name: str) -> None:
+    tunnels = [*TUNNELS, {"id": "6" * 32, "name": name}]
+    assert _tunnel.select(tunnels, [word]) == tunnels
+    assert _tunnel.select(tunnels, ["6" * 32]) == tunnels[-1:]
+
+
+def test_an_id_wins_over_a_tunnel_of_that_name() -> None:
+    tunnels = [*TUNNELS, {"id": "6" * 32, "name": "1" * 32}]
+    assert _tunnel.select(tunnels, ["1" * 32]) == tunnels[:1]
+
+
+def test_tunnels_that_only_their_id_can_select_are_told() -> None:
+    tunnels = [*TUNNELS, {"id": "6" * 32, "name": "all"}, {"id": "7" * 32, "name": "*"}, {"id": "8", "name": "1" * 32}]
+    assert _tunnel.only_by_id(tunnels) == [("all", "6" * 32), ("*", "7" * 32), ("1" * 32, "8")]
+    assert _tunnel.only_by_id(TUNNELS) == []
+
+
+def test_what_was_taken_for_something_else_than_a_name_is_said_with_the_id() -> None:
+    tunnels = [*TUNNELS, {"id": "6" * 32, "name": "all"}]
+    told = _tunnel.hidden_names(tunnels, ["all", "berlin-1"])
+    assert told is not None and f"'all' ({'6' * 32}); select that tunnel by its id" in told
+    assert _tunnel.hidden_names(tunnels, ["berlin-1"]) is None
+    assert _tunnel.hidden_names(TUNNELS, ["all"]) is None
+
+
+def test_a_name_that_is_a_glob_over_other_names_too_is_refused() -> None:
+    tunnels = [*TUNNELS, {"id": "6" * 32, "name": "berlin-*"}]
+    with pytest.raises(InputError, match=f"'berlin-\\*' is the name of the tunnel {'6' * 32}, and .* matches 2 others"):
+        _tunnel.select(tunnels, ["berlin-*"])
+    assert _tunnel.select(tunnels, ["berlin-**"]) == [*tunnels[:2], tunnels[-1]]
+
+
 @pytest.mark.parametrize("pattern", ["berlin", "madrid-*", "9" * 32, "BERLIN-1", ""])
 def test_a_pattern_that_names_nothing_is_refused_by_its_text(pattern: str) -> None:
     with pytest.raises(InputError, match="no tunnel of the account has the id or name") as caught:
@@ -334,19 +206,6 @@ def test_a_name_that_two_tunnels_have_is_refused_with_their_ids() -> None:
 
 def test_an_id_is_found_before_a_name() -> None:
     assert _tunnel.find(TUNNELS, tunnel_id="3" * 32, name="berlin-1") is TUNNELS[2]
-
-
-def test_a_diff_shows_the_writable_part_without_what_is_not_set() -> None:
-    shown = _tunnel.diff(_tunnel.plan_present(SEEDED, {"description": "Berlin, new"}))
-    assert (shown["before"]["description"], shown["after"]["description"]) == ("Berlin", "Berlin, new")
-    assert set(shown["before"]) <= set(_tunnel.WRITABLE)
-    assert "customer_endpoint" not in shown["before"]
-
-
-def test_a_diff_of_a_creation_and_a_deletion_has_an_empty_side() -> None:
-    wanted = {key: SEEDED[key] for key in ("name", "cloudflare_endpoint", "interface_address")}
-    assert _tunnel.diff(_tunnel.plan_present(None, wanted))["before"] == {}
-    assert _tunnel.diff(_tunnel.plan_absent(SEEDED))["after"] == {}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_time
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _audit, _escrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _audit
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import shown
 
 NOW = parse_time("2026-06-01T00:00:00Z") or 0
 POLICY = _audit.policy("90d", "14d", None)
@@ -28,16 +30,15 @@ def tunnel(name: str = "a", set_on: str | None = "2026-05-01T00:00:00Z") -> dict
 
 def record(name: str = "a", set_on: str | None = "2026-05-01T00:00:00Z", **changes: Any) -> dict[str, Any]:
     """A view of the escrow: a rotation that ended well, unless the changes say otherwise."""
-    whole = _escrow.new_record(name)
-    whole["current"] = {
-        "psk": "never shown",
-        "applied_on": set_on,
-        "made_on": set_on,
-        "rotation_id": "r1",
-        "confirmed": True,
-        "confirmed_on": "2026-05-01T00:00:10Z",
-    }
-    return {"id": f"id-{name}", **_escrow.view(whole), "generation": 3, **changes}
+    current = Key(
+        "never shown",
+        applied_on=set_on,
+        made_on=set_on,
+        rotation_id="r1",
+        confirmed=True,
+        confirmed_on="2026-05-01T00:00:10Z",
+    )
+    return {"id": f"id-{name}", **shown(Record(name=name, current=current)), "generation": 3, **changes}
 
 
 def one(tunnels: dict[str, Any], records: list[dict[str, Any]], policy: _audit.Policy = POLICY) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_a_psk_set_by_somebody_else_is_foreign_and_its_confirmation_counts_no_mo
 
 
 def test_a_psk_that_was_rolled_back_to_is_as_old_as_when_it_was_made() -> None:
-    rolled_back = record(applied_on="2026-05-20T00:00:00Z", made_on="2026-01-01T00:00:00Z")
+    rolled_back = record(expected_on="2026-05-20T00:00:00Z", made_on="2026-01-01T00:00:00Z")
     line = one(tunnel(set_on="2026-05-20T00:00:00Z"), [rolled_back])
     assert (line["set_on"], line["findings"]) == ("2026-01-01T00:00:00Z", ["overdue"])
 
@@ -81,10 +82,11 @@ def test_a_psk_that_was_rolled_back_to_is_as_old_as_when_it_was_made() -> None:
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"state": "stuck"}, "stuck"),
-        ({"state": "prepared"}, "unfinished"),
-        ({"state": "in_doubt"}, "unfinished"),
+        ({"state": "stuck", "expected_on": None}, "stuck"),
+        ({"state": "prepared", "expected_on": None}, "unfinished"),
+        ({"state": "in_doubt", "expected_on": None}, "unfinished"),
         ({"state": "applied", "pending_applied_on": "2026-05-01T00:00:00Z"}, "unfinished"),
+        ({"expected_on": "2026-04-30T23:30:00Z", "expected_at_least": True}, "unfinished"),
         ({"has_current": False}, "unknown"),
     ],
 )
@@ -100,6 +102,26 @@ def test_a_tunnel_that_the_escrow_does_not_know_is_found() -> None:
 def test_a_tunnel_without_a_psk_is_found_and_has_no_age() -> None:
     line = one(tunnel(set_on=None), [])
     assert (line["findings"], line["age_days"], line["due_on"]) == (["no_psk"], None, None)
+
+
+def test_what_the_api_shows_no_time_of_is_as_old_as_the_escrow_says() -> None:
+    unseen = {**tunnel(), "psk_metadata": None}
+    del unseen["psk_metadata"]
+    line = one(unseen, [record(set_on="2026-01-01T00:00:00Z")])
+    assert (line["findings"], line["set_on"]) == (["overdue"], "2026-01-01T00:00:00Z")
+
+
+def test_what_neither_shows_a_time_of_is_unknown_and_not_without_a_psk() -> None:
+    unseen = tunnel()
+    del unseen["psk_metadata"]
+    assert one(unseen, [])["findings"] == ["unknown"]
+
+
+def test_a_record_that_was_never_confirmed_is_found_as_a_store_gives_it_back() -> None:
+    current = Key("never shown", applied_on="2026-05-01T00:00:00Z", confirmed=False)
+    kept = Record.from_dict(Record(name="a", current=current).to_dict())
+    strict = _audit.policy("90d", "14d", ["unconfirmed"])
+    assert one(tunnel(), [{"id": "id-a", **shown(kept)}], strict)["breaks"] == ["unconfirmed"]
 
 
 def test_unconfirmed_breaks_the_policy_only_if_it_says_so() -> None:

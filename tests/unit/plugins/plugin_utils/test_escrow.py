@@ -1,349 +1,537 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The escrow's transitions: what each does in each state, and what it refuses."""
+"""The operations of a rotation on a store: take, guard, write down, confirm, roll back, let go."""
 
 from __future__ import annotations
 
-import copy
-import json
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import (
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import StoppedError
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _escrow, _transitions
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Escrow, Taken, Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
     IN_DOUBT,
     PREPARED,
     ROLLING_BACK,
-    STUCK,
     Claim,
     Record,
     Refused,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored, Written
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Target
 
-T0, T1, T2, T3 = (f"2026-09-01T0{hour}:00:00.123456Z" for hour in range(4))
-NOW = 1_790_000_000.0
-ME = Claim("rotation-1", "me", NOW, NOW + 900)
-OTHER = Claim("rotation-2", "other", NOW + 10, NOW + 910)
-LATER = Claim("rotation-3", "later", NOW + 2000, NOW + 2900)
+from tests.unit.plugins.plugin_utils.memory import MemoryStore
+from tests.unit.plugins.plugin_utils.records import (
+    LATER,
+    LONG_AGO,
+    ME,
+    OTHER,
+    at,
+    claim,
+    keys,
+    known,
+    prepare,
+    record_in,
+    rolled_back_at_cloudflare,
+    trace,
+)
 
-
-def prepare(record: Record | None, reported: str | None, new: str, claim: Claim = ME, force: bool = False) -> Record:
-    return _escrow.prepare(record, name="one", reported=reported, new_psk=new, claim=claim, force=force)
-
-
-def known(psk: str = "old", on: str = T0) -> Record:
-    """An idle record with a current PSK."""
-    return _escrow.confirm(_escrow.applied(prepare(None, None, psk), on, ME), ME, seen=True)
-
-
-def record_in(state: str) -> Record:
-    """A record with the current PSK `old` and the pending one `new`, held by ME unless its transition let go of it."""
-    record = known()
-    if state == IDLE:
-        return record
-    record = prepare(record, T0, "new")
-    if state == PREPARED:
-        return record
-    if state == IN_DOUBT:
-        return _escrow.in_doubt(record, "no answer", ME)
-    if state == STUCK:
-        return _escrow.stick(record, "look", ME)
-    record = _escrow.applied(record, T1, ME)
-    return record if state == APPLIED else _escrow.roll_back(record, "the device failed", ME)
+TARGETS = {f"t{n}": Target(f"tunnel {n}", trace(LONG_AGO)) for n in range(3)}
+NAMES = {i: x.name for i, x in TARGETS.items()}
 
 
-def keys(record: Record) -> dict[str, Any]:
-    found = {name: (record[name] or {}).get("psk") for name in ("current", "previous", "pending")}
-    return {**found, "discarded": [x["psk"] for x in record["discarded"]]}
+def escrow(store: MemoryStore, by: Claim | Callable[[], Claim] = ME) -> Escrow:
+    return Escrow(store, by if callable(by) else lambda: by, NAMES)
 
 
-MOVES = {
-    "prepare": lambda r: prepare(r, T1 if r["state"] == APPLIED else T0, "newer", LATER),
-    "force": lambda r: prepare(r, T1, "newer", LATER, force=True),
-    "applied": lambda r: _escrow.applied(r, T2, ME),
-    "unapplied": lambda r: _escrow.unapplied(r, "no", ME),
-    "in_doubt": lambda r: _escrow.in_doubt(r, "no answer", ME),
-    "confirm": lambda r: _escrow.confirm(r, ME, seen=True),
-    "roll_back": lambda r: _escrow.roll_back(r, "failed", ME),
-    "release": lambda r: _escrow.release(r, None, ME),
-    "stick": lambda r: _escrow.stick(r, "look", ME),
-}
-# What follows from each state, in the order of STATES; None: refused.
-STATES = (IDLE, PREPARED, IN_DOUBT, APPLIED, ROLLING_BACK, STUCK)
-TABLE = {
-    "prepare": (PREPARED, PREPARED, IN_DOUBT, APPLIED, IN_DOUBT, None),
-    "force": (PREPARED, PREPARED, IN_DOUBT, APPLIED, IN_DOUBT, IN_DOUBT),
-    "applied": (None, APPLIED, None, APPLIED, ROLLING_BACK, None),
-    "unapplied": (None, IDLE, None, None, ROLLING_BACK, None),
-    "in_doubt": (None, IN_DOUBT, None, None, ROLLING_BACK, None),
-    "confirm": (None, None, None, IDLE, None, None),
-    "roll_back": (None, ROLLING_BACK, ROLLING_BACK, ROLLING_BACK, ROLLING_BACK, None),
-    "release": STATES,
-    "stick": (STUCK,) * 6,
-}
+def take(store: MemoryStore, *ids: str, by: Claim = ME, **fields: Any) -> Taken:
+    """Takes tunnels that nothing backs up."""
+    return escrow(store, by).take({i: TARGETS[i] for i in ids or TARGETS}, {}, willing, **fields)
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("move", MOVES)
-def test_state_table(move: str, state: str) -> None:
-    record = record_in(state)
-    before = copy.deepcopy(record)
-    expected = TABLE[move][STATES.index(state)]
-    if expected is None:
-        with pytest.raises(Refused):
-            MOVES[move](record)
-    else:
-        after = MOVES[move](record)
-        assert after["state"] == expected
-        assert _escrow.complete(json.loads(json.dumps(after))) == after
-        assert after["history"][-1]["rotation_id"].startswith("rotation-")
-    assert record == before, "the given record was changed"
+def willing(tunnel_id: str, record: Record | None) -> None:
+    """Takes any tunnel."""
 
 
-def test_a_rotation_from_nothing_to_confirmed() -> None:
-    record = prepare(None, None, "first")
-    assert record["state"] == PREPARED
-    assert _escrow.psk_to_send(record) == "first"
-    assert _escrow.psk_of_device(record) is None
-    record = _escrow.applied(record, T1, ME, "12_one")
-    assert _escrow.psk_to_send(record) is None
-    assert _escrow.psk_of_device(record) == "first"
-    record = _escrow.confirm(record, ME, seen=True)
-    assert (record["state"], record["generation"], record["ipsec_id"], record["lease"]) == (IDLE, 1, "12_one", None)
-    assert record["current"]["applied_on"] == T1
-    assert record["current"]["confirmed"] is True
+def applied(psks: Mapping[str, str | None], minutes: float = 1, *, repeated: bool = False) -> dict[str, _psk.Answer]:
+    return {i: _psk.Answer(_psk.APPLIED, applied_on=at(minutes), repeated=repeated) for i in psks}
 
 
-def test_previous_is_kept_after_a_confirmation() -> None:
-    record = _escrow.confirm(record_in(APPLIED), ME, seen=False)
-    assert keys(record) == {"current": "new", "previous": "old", "pending": None, "discarded": []}
-    assert record["current"]["confirmed"] is False
+def reasons(moves: Moves) -> dict[str, str]:
+    return {i: str(x) for i, x in moves.refused.items()}
+
+
+def statuses(moves: Moves) -> dict[str, str]:
+    return {i: x.status for i, x in moves.moved.items()}
+
+
+# -- taking -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_to_be_sent_is_in_the_store_before() -> None:
+    store = MemoryStore()
+    taken = take(store)
+    assert {i: keys(x)["pending"] for i, x in store.records.items()} == taken.psks
+    assert (len(set(taken.psks.values())), set(store.states.values())) == (3, {PREPARED})
+
+
+def test_any_number_of_tunnels_is_one_write() -> None:
+    store = MemoryStore()
+    take(store)
+    assert store.writes == 1
+
+
+def test_of_a_tunnel_that_cloudflare_has_set_nothing_is_sent() -> None:
+    store = MemoryStore({"t0": replace(record_in(APPLIED), lease=None)})
+    taken = escrow(store).take({"t0": Target("tunnel 0", trace(1))}, {}, willing)
+    assert (taken.psks, statuses(taken.moves)) == ({"t0": None}, {"t0": "applied"})
+
+
+def test_what_is_resumed_is_sent_as_it_was() -> None:
+    assert take(MemoryStore({"t0": record_in(IN_DOUBT)}), "t0").psks == {"t0": "new"}
+
+
+def test_another_run_gets_no_tunnel_that_is_held() -> None:
+    store = MemoryStore()
+    take(store, "t0")
+    taken = take(store, by=OTHER)
+    assert set(taken.psks) == {"t1", "t2"}
+    assert "another run works on it until" in reasons(taken.moves)["t0"]
+
+
+def test_of_two_runs_that_take_a_tunnel_at_once_one_gets_it() -> None:
+    store, winner = MemoryStore(), []
+    store.meanwhile = lambda: winner.append(take(store, "t0", by=OTHER))
+    loser = take(store, "t0")
+    assert (list(winner[0].psks), loser.psks) == (["t0"], {})
+    assert "another run works on it until" in reasons(loser.moves)["t0"]
+
+
+def test_a_tunnel_that_is_not_to_be_taken_any_more_is_left_alone() -> None:
+    def judge(tunnel_id: str, record: Record | None) -> None:
+        if record is not None and record.generation > 1:
+            raise Refused("another run has rotated it meanwhile", status="unchanged")
+
+    store = MemoryStore({"t0": known()})
+    store.meanwhile = lambda: store.put("t0", replace(known(), generation=2))
+    taken = escrow(store).take({"t0": TARGETS["t0"]}, {}, judge)
+    assert (taken.psks, taken.moves.refused["t0"].status, store["t0"].state) == ({}, "unchanged", IDLE)
+
+
+def test_a_tunnel_that_sticks_is_not_sent() -> None:
+    store = MemoryStore({"t0": known()})
+    taken = escrow(store).take({"t0": Target("tunnel 0", trace(0))}, {}, willing)
+    assert (taken.psks, statuses(taken.moves)) == ({}, {"t0": "stuck"})
+
+
+class Broken(MemoryStore):
+    """A store that gives back something else than was written."""
+
+    fault = ""
+
+    def store(self, changes: Mapping[str, Stored]) -> Written:
+        written = super().store(changes)
+        if self.fault == "drops":
+            self._texts.clear()
+        elif self.fault == "alters":
+            self._texts["t0"] = (self._texts["t0"][0].replace(keys(self["t0"])["pending"], "x" * 48), 1)
+        elif self.fault == "rewinds":
+            self._texts = {i: (text, 0) for i, (text, _version) in self._texts.items()}
+        return written
+
+
+@pytest.mark.parametrize("fault", ["drops", "alters", "rewinds"])
+def test_what_is_not_read_back_as_it_was_written_is_not_sent(fault: str) -> None:
+    store = Broken()
+    store.fault = fault
+    with pytest.raises(EscrowError, match="gives back another record of tunnel 0 than was stored") as caught:
+        take(store, "t0")
+    assert "x" * 48 not in str(caught.value)
+
+
+def test_another_run_may_write_before_ours_has_read_back() -> None:
+    store = MemoryStore({"t0": known()})
+    store.after_write = lambda: store.put("t0", replace(store["t0"], name="renamed"))
+    assert set(take(store, "t0").psks) == {"t0"}
+
+
+# -- siblings ---------------------------------------------------------------------------------------------------------
+
+
+def take_with_sibling(store: MemoryStore, by: Claim = ME) -> Taken:
+    """Takes t0, which t1 backs up."""
+    return escrow(store, by).take({"t0": TARGETS["t0"]}, {"t0": ["t1"]}, willing)
 
 
 @pytest.mark.parametrize("state", [PREPARED, IN_DOUBT, APPLIED, ROLLING_BACK])
-def test_an_unresolved_rotation_is_resumed_with_its_own_psk(state: str) -> None:
-    record = prepare(record_in(state), T1, "another", LATER)
-    assert record["pending"]["psk"] == "new"
-    assert record["lease"]["owner"] == "later"
+def test_a_tunnel_whose_sibling_is_in_flight_is_given_up_again(state: str) -> None:
+    store = MemoryStore({"t0": known(), "t1": replace(record_in(state), lease=None)})
+    taken = take_with_sibling(store)
+    assert (taken.psks, store["t0"].state, store["t0"].lease) == ({}, IDLE, None)
+    assert reasons(taken.moves) == {"t0": f"'one', which backs it up, is {state}"}
 
 
-def test_a_first_refusal_drops_the_psk_and_a_second_keeps_it() -> None:
-    first = _escrow.unapplied(record_in(PREPARED), "no", ME)
-    assert keys(first) == {"current": "old", "previous": None, "pending": None, "discarded": []}
-    second = _escrow.unapplied(prepare(record_in(IN_DOUBT), T0, "x", LATER), "no", LATER)
-    assert second["state"] == IDLE
-    assert keys(second) == {"current": "old", "previous": None, "pending": None, "discarded": ["new"]}
+def test_a_sibling_that_another_run_takes_at_the_same_moment_is_seen() -> None:
+    store = MemoryStore({"t0": known(), "t1": known()})
+    store.meanwhile = lambda: store.put("t1", record_in(PREPARED))
+    assert take_with_sibling(store).psks == {}
 
 
-def test_a_refusal_leaves_the_doubt_when_the_tunnels_time_has_moved() -> None:
-    record = _escrow.unapplied(prepare(record_in(IN_DOUBT), T1, "x", LATER), "no", LATER)
-    assert record["state"] == IN_DOUBT
-    assert record["pending"]["psk"] == "new"
+def test_a_sibling_that_is_done_is_no_hindrance() -> None:
+    store = MemoryStore({"t0": known(), "t1": known()})
+    assert set(take_with_sibling(store).psks) == {"t0"}
 
 
-def test_discarded_psks_are_kept_to_a_limit() -> None:
-    record = known()
-    for number in range(_escrow.DISCARDED_LENGTH + 2):
-        record = _escrow.in_doubt(prepare(record, T0, f"new {number}"), "no answer", ME)
-        record = _escrow.unapplied(prepare(record, T0, "x"), "no", ME)
-    assert keys(record)["discarded"] == [f"new {n}" for n in range(6, 1, -1)]
+def test_finishing_does_not_wait_for_a_sibling() -> None:
+    store = MemoryStore({"t0": record_in(IN_DOUBT), "t1": replace(record_in(APPLIED), lease=None)})
+    assert take_with_sibling(store).psks == {"t0": "new"}
 
 
-def test_a_rollback_ends_with_the_earlier_psk() -> None:
-    record = record_in(ROLLING_BACK)
-    assert _escrow.psk_to_send(record) == "old"
-    record = _escrow.applied(record, T2, ME)
-    assert _escrow.psk_to_send(record) is None
-    assert _escrow.psk_of_device(record) == "old"
-    record = _escrow.confirm(record, ME, seen=True)
-    assert (record["state"], record["generation"]) == (IDLE, 1)
-    assert keys(record) == {"current": "old", "previous": None, "pending": None, "discarded": ["new"]}
-    assert not _escrow.is_foreign(_escrow.view(record), T2)
+@pytest.mark.parametrize(("state", "goes"), [(PREPARED, True), (IN_DOUBT, False), (APPLIED, False)])
+def test_what_was_left_prepared_gives_way_to_a_sibling_that_is_further_on(state: str, goes: bool) -> None:
+    store = MemoryStore({"t0": record_in(PREPARED), "t1": replace(record_in(state), lease=None)})
+    assert bool(take_with_sibling(store, LATER).psks) is goes
 
 
-def test_a_rollback_whose_answer_was_lost_is_no_foreign_change() -> None:
-    record = _escrow.in_doubt(record_in(ROLLING_BACK), "no answer", ME)
-    resumed = prepare(record, T2, "x", LATER)
-    assert resumed["state"] == IN_DOUBT
-    assert _escrow.psk_to_send(resumed) == "new"
+@pytest.mark.parametrize(("lives", "excused"), [(True, True), (None, False), (False, False)])
+def test_waiting_for_a_sibling_needs_nobody_only_while_its_run_is_seen_to_live(
+    lives: bool | None, excused: bool
+) -> None:
+    store = MemoryStore({"t0": known(), "t1": record_in(PREPARED)})
+    taken = take_with_sibling(store, replace(OTHER, lives=lambda owner: lives))
+    assert taken.moves.refused["t0"].excused is excused
 
 
-def test_turning_an_applied_rollback_forward_remembers_what_cloudflare_holds() -> None:
-    record = prepare(_escrow.applied(record_in(ROLLING_BACK), T2, ME), T2, "x", LATER)
-    record = _escrow.unapplied(record, "no", LATER)
-    assert record["state"] == IDLE
-    assert record["current"]["applied_on"] == T2
-    assert not _escrow.is_foreign(_escrow.view(record), T2)
+# -- right before the request -----------------------------------------------------------------------------------------
 
 
-def test_the_first_psk_can_only_go_forward() -> None:
-    record = _escrow.applied(prepare(None, T0, "first"), T1, ME)
-    with pytest.raises(Refused, match="only go forward"):
-        _escrow.roll_back(record, "failed", ME)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that have gone by, on both clocks of the guard."""
+    gone_by = [0.0]
+    monkeypatch.setattr(_escrow, "_now", lambda: (1000 + gone_by[0], 2000 + gone_by[0]))
+    return gone_by
 
 
-def test_a_confirmed_rotation_is_turned_back_by_a_rotation_to_the_psk_before() -> None:
-    record = _escrow.confirm(record_in(APPLIED), ME, seen=True)
-    with pytest.raises(Refused, match="somebody else"):
-        _escrow.roll_back(record, "by hand", LATER, T2)
-    with pytest.raises(Refused, match="another run has rotated it"):
-        _escrow.roll_back(record, "by hand", LATER, T0)
-    record = _escrow.roll_back(record, "by hand", LATER, T1)
-    assert (record["state"], _escrow.psk_to_send(record)) == (PREPARED, "old")
-    record = _escrow.confirm(_escrow.applied(record, T2, LATER), LATER, seen=True)
-    assert keys(record) == {"current": "old", "previous": "new", "pending": None, "discarded": []}
+def taken_and_looked(store: MemoryStore, by: Claim = ME) -> tuple[Escrow, dict[str, str]]:
+    """An escrow that has just taken t0, and what it is to send."""
+    working = escrow(store, by)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    return working, {i: x for i, x in taken.psks.items() if x is not None}
 
 
-# -- foreign changes ---------------------------------------------------------------------------------------------------
+def test_the_guard_lets_pass_what_the_run_still_holds(clock: list[float]) -> None:
+    working, psks = taken_and_looked(MemoryStore())
+    clock[0] = 10
+    working.guard(psks)
 
 
-@pytest.mark.parametrize(("state", "reported"), [(IDLE, T1), (APPLIED, T2)])
-def test_a_foreign_change_sticks_and_is_overwritten_by_force_only(state: str, reported: str) -> None:
-    record = prepare(record_in(state), reported, "x", LATER)
-    assert record["state"] == STUCK
-    assert "somebody else" in record["reason"]
-    with pytest.raises(Refused, match="stuck"):
-        prepare(record, reported, "x", LATER)
-    forced = prepare(record, reported, "x", LATER, force=True)
-    assert _escrow.psk_to_send(forced) == ("x" if state == IDLE else "new")
-    assert forced["current"]["superseded"] is True
-    with pytest.raises(Refused, match="only go forward"):
-        _escrow.roll_back(_escrow.applied(forced, T3, LATER), "failed", LATER)
+def test_the_guard_looks_at_the_records_once_more(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    store.loads.clear()
+    clock[0] = _escrow.FRESH + 1
+    working.guard(psks)
+    assert store.loads == [["t0"]]
 
 
-def test_a_record_that_stuck_in_a_rollback_knows_which_psk_was_rolled_back_to() -> None:
-    record = _escrow.applied(record_in(ROLLING_BACK), T2, ME)
-    assert _escrow.stick(record, "look", ME)["current"]["applied_on"] == T2
+def test_a_look_that_is_younger_than_two_seconds_is_not_repeated(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    store.loads.clear()
+    working.guard(psks)
+    assert store.loads == []
 
 
-def test_an_older_time_is_a_stale_read_and_no_foreign_change() -> None:
-    assert not _escrow.is_foreign(_escrow.view(record_in(APPLIED)), T0)
+def test_a_machine_that_slept_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = [2000.0]
+    monkeypatch.setattr(_escrow, "_now", lambda: (1000.0, wall[0]))
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    store.loads.clear()
+    wall[0] += 3600
+    working.guard(psks)
+    assert store.loads == [["t0"]]
 
 
-def test_a_tunnel_that_another_run_has_just_rotated_is_not_rotated_again() -> None:
-    record = known(on=T2)
-    with pytest.raises(Refused, match="another run has rotated it"):
-        prepare(record, T1, "x", OTHER)
-    assert prepare(record, T1, "x", OTHER, force=True)["state"] == PREPARED
+def test_the_guard_stops_what_another_run_has_taken(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    take(store, "t0", by=LATER)
+    clock[0] = 10
+    with pytest.raises(StoppedError, match="another run has taken over tunnel 0; nothing was sent"):
+        working.guard(psks)
 
 
-# -- leases ------------------------------------------------------------------------------------------------------------
+def test_the_guard_stops_what_is_no_longer_to_be_sent(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    store.put("t0", _transitions.applied(store["t0"], at(1), ME).record)
+    clock[0] = 10
+    with pytest.raises(StoppedError, match="tunnel 0; nothing was sent"):
+        working.guard(psks)
 
 
-@pytest.mark.parametrize(
-    "move", [m for m in MOVES if m not in ("prepare", "force", "applied", "unapplied", "in_doubt")]
-)
-def test_a_live_lease_keeps_others_out(move: str) -> None:
-    record = prepare(known(), T0, "new", Claim("r", "somebody", NOW, NOW + 900))
-    with pytest.raises(Refused, match="another run"):
-        MOVES[move](record)
+def test_the_guard_stops_a_run_that_has_ended(clock: list[float]) -> None:
+    claims: list[Any] = [ME, ME]
+
+    def claim_or_end() -> Claim:
+        if not claims:
+            raise EscrowError("the run that asked for this has ended")
+        return claims.pop()
+
+    working, psks = taken_and_looked(MemoryStore(), claim_or_end)  # type: ignore[arg-type]
+    claims.clear()
+    with pytest.raises(StoppedError, match="nothing was sent: the run that asked for this has ended"):
+        working.guard(psks)
 
 
-def test_a_lease_ends_by_time_or_with_its_process() -> None:
-    record = record_in(PREPARED)
-    with pytest.raises(Refused, match=r"another run works on it \(me\)"):
-        prepare(record, T0, "x", OTHER)
-    dead = Claim("r", "other", NOW + 10, NOW + 910, is_dead=lambda owner: owner == "me")
-    assert prepare(record, T0, "x", dead)["lease"]["owner"] == "other"
-    assert prepare(record, T0, "x", LATER)["lease"]["owner"] == "later"
+def test_the_guard_stops_when_the_escrow_can_not_be_read(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+
+    def down(*dummy: object) -> None:
+        raise EscrowError("the escrow is down")
+
+    store.load = down  # type: ignore[method-assign,assignment]
+    clock[0] = 10
+    with pytest.raises(StoppedError, match="nothing was sent: the escrow is down"):
+        working.guard(psks)
 
 
-@pytest.mark.parametrize("claim", [LATER, Claim("r", "other", NOW + 5000, NOW + 6000)])
-def test_only_the_run_that_took_the_tunnel_says_what_became_of_it(claim: Claim) -> None:
-    record = record_in(PREPARED)
-    for move in (_escrow.applied, _escrow.unapplied, _escrow.in_doubt):
-        with pytest.raises(Refused, match="taken it over"):
-            move(record, T1, claim)
+@pytest.mark.parametrize(("minutes", "renewed"), [(10, False), (14.9, True), (20, True)])
+def test_a_lease_that_would_not_outlast_the_request_is_renewed(
+    clock: list[float], minutes: float, renewed: bool
+) -> None:
+    now = [0.0]
+    store = MemoryStore()
+    working, psks = taken_and_looked(store, lambda: claim("me", now[0]))  # type: ignore[arg-type]
+    now[0] = minutes
+    working.guard(psks)
+    lease = store["t0"].lease
+    assert lease is not None
+    assert lease.until == claim("me", minutes if renewed else 0).until
 
 
-def test_an_expired_lease_that_nobody_took_over_still_counts() -> None:
-    late = Claim("rotation-1", "me", NOW + 5000, NOW + 5900)
-    record = _escrow.applied(record_in(PREPARED), T1, late)
-    assert record["state"] == APPLIED
-    assert record["lease"]["until"] == NOW + 5900
+# -- writing down what the API said -----------------------------------------------------------------------------------
 
 
-# -- an answer that comes after another run took over ------------------------------------------------------------------
+def test_every_outcome_of_a_wave_is_written_down() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take(TARGETS, {}, willing)
+    answers = {**applied(["t0"]), "t1": _psk.Answer(_psk.UNAPPLIED, "no")}
+    moves = working.record(taken.psks, answers, "cut off")
+    assert statuses(moves) == {"t0": "applied", "t1": "refused", "t2": "in_doubt"}
+    assert store.states == {"t0": APPLIED, "t1": IDLE, "t2": IN_DOUBT}
+    assert [store[i].reason for i in store.records] == [None, "refused: no", "cut off"]
 
 
-def test_late_the_same_psk_was_set_again() -> None:
-    for state, part in ((IDLE, "current"), (APPLIED, "pending")):
-        record = _escrow.confirm(record_in(APPLIED), ME, seen=True) if state == IDLE else record_in(state)
-        after = _escrow.applied_late(record, "new", T3, OTHER)
-        assert (after["state"], after[part]["applied_on"]) == (state, T3)
-        assert _escrow.applied_late(after, "new", T2, OTHER)[part]["applied_on"] == T3
+def test_what_was_not_sent_stays_as_it_was_for_the_next_run() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    moves = working.record(taken.psks, {"t0": _psk.Answer(_psk.UNSENT, "nothing was sent")}, None)
+    assert statuses(moves) == {"t0": "prepared"}
+    assert (store["t0"].lease, store["t0"].reason, keys(store["t0"])["pending"]) == (
+        None,
+        "nothing was sent",
+        taken.psks["t0"],
+    )
 
 
-def test_late_the_psk_before_was_set_again() -> None:
-    record = _escrow.applied_late(record_in(APPLIED), "old", T3, OTHER)
-    assert record["state"] == IN_DOUBT
-    assert _escrow.psk_to_send(record) == "new"
+def test_what_the_api_would_do_is_what_a_check_run_goes_on_with() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    assert statuses(working.record(taken.psks, {"t0": _psk.Answer(_psk.PLANNED)}, None)) == {"t0": "applied"}
 
 
-def test_late_during_a_rollback() -> None:
-    turned = _escrow.applied(record_in(ROLLING_BACK), T2, ME)
-    assert _escrow.psk_to_send(_escrow.applied_late(turned, "new", T3, OTHER)) == "old"
-    assert _escrow.applied_late(turned, "old", T3, OTHER)["rollback"]["applied_on"] == T3
+def test_what_follows_at_once_is_the_same_write() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    writes = store.writes
+    moves = working.record(
+        taken.psks, applied(["t0"]), None, lambda record, by: _transitions.confirm(record, "handed_over", by)
+    )
+    assert (statuses(moves), store["t0"].state, store.writes) == ({"t0": "handed_over"}, IDLE, writes + 1)
 
 
-def test_late_a_discarded_psk_came_to_life() -> None:
-    record = _escrow.confirm(_escrow.applied(record_in(ROLLING_BACK), T2, ME), ME, seen=True)
-    record = _escrow.applied_late(record, "new", T3, OTHER)
-    assert record["state"] == APPLIED
-    assert keys(record) == {"current": "old", "previous": None, "pending": "new", "discarded": []}
-    assert not _escrow.is_foreign(_escrow.view(record), T3)
+def test_after_a_repeated_request_the_answers_time_is_the_earliest_possible() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    working.record(taken.psks, applied(["t0"], repeated=True), None)
+    pending = store["t0"].pending
+    assert pending is not None and pending.at_least
 
 
-@pytest.mark.parametrize("psk", [None, "unknown"])
-def test_late_and_nothing_is_learnt(psk: str | None) -> None:
-    for state in STATES:
-        with pytest.raises(Refused, match="taken it over"):
-            _escrow.applied_late(record_in(state), psk, T3, OTHER)
+def test_the_identity_that_the_api_gives_is_kept() -> None:
+    store = MemoryStore()
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    working.record(taken.psks, {"t0": _psk.Answer(_psk.APPLIED, applied_on=at(1), ipsec_id="12_t0")}, None)
+    assert store["t0"].ipsec_id == "12_t0"
 
 
-# -- stored records ----------------------------------------------------------------------------------------------------
+def taken_over(go_on: bool) -> tuple[MemoryStore, Taken, Escrow]:
+    """A run takes a tunnel and stops; another takes it over, and has it set: with ``go_on`` to the end."""
+    store = MemoryStore({"t0": known()})
+    slow, quick = escrow(store), escrow(store, LATER)
+    taken = slow.take({"t0": TARGETS["t0"]}, {}, willing)
+    resumed = quick.take({"t0": TARGETS["t0"]}, {}, willing)
+    assert resumed.psks == taken.psks
+    quick.record(
+        resumed.psks,
+        applied(["t0"], 21),
+        None,
+        (lambda record, by: _transitions.confirm(record, "handed_over", by)) if go_on else None,
+    )
+    return store, taken, slow
 
 
-def test_a_record_written_by_hand_needs_its_psk_only() -> None:
-    record = _escrow.complete({"name": "one", "current": {"psk": "by hand"}})
-    assert _escrow.psk_of_device(record) == "by hand"
-    record = _escrow.applied(prepare(record, T0, "new"), T1, ME)
-    assert keys(_escrow.confirm(record, ME, seen=True))["previous"] == "by hand"
+@pytest.mark.parametrize("go_on", [True, False])
+def test_an_answer_that_comes_too_late_is_learnt_from_and_is_a_doubt_of_the_late_run(go_on: bool) -> None:
+    store, taken, slow = taken_over(go_on)
+    before = store["t0"]
+    moves = slow.record(taken.psks, applied(["t0"], 30), None)
+    after = store["t0"]
+    assert statuses(moves) == {"t0": "in_doubt"}
+    assert (after.state, after.lease) == (before.state, before.lease)
+    part = after.current if go_on else after.pending
+    assert part is not None and (part.applied_on, part.at_least) == (at(30), True)
 
 
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        ("text", "not a mapping"),
-        ({"state": "lost"}, "state must be one of"),
-        ({"generation": "many"}, "generation is not an integer"),
-        ({"history": {}}, "history is not a list"),
-        ({"current": "s3cret-psk"}, "current must be a mapping with psk"),
-        ({"current": {"psk": 12345678}}, "put it into quotes"),
-        ({"state": "applied"}, "no pending PSK"),
-        ({"pending": {"psk": "s3cret-psk"}}, "pending must be a mapping with"),
-        ({"discarded": ["s3cret-psk"]}, "discarded must be a mapping"),
-    ],
-)
-def test_a_record_that_makes_no_sense_is_refused_without_showing_it(record: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
-        _escrow.complete(record)
-    assert "s3cret" not in str(caught.value)
+def test_who_was_taken_over_says_which_psk_the_device_may_hold() -> None:
+    _store, taken, slow = taken_over(True)
+    (moved,) = slow.record(taken.psks, applied(["t0"], 30), None).moved.values()
+    assert "while Cloudflare set its current PSK; the device may hold either" in (moved.record.reason or "")
+    assert taken.psks["t0"] not in (moved.record.reason or "")
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_view_and_history_hold_no_psk(state: str) -> None:
-    record = record_in(state)
-    shown = json.dumps([_escrow.view(record), record["history"]])
-    assert '"old"' not in shown
-    assert '"new"' not in shown
+@pytest.mark.parametrize("answer", [_psk.Answer(_psk.UNAPPLIED, "no"), _psk.Answer(_psk.IN_DOUBT, "no answer")])
+def test_of_a_tunnel_that_was_taken_over_no_other_answer_says_anything(answer: _psk.Answer) -> None:
+    store, taken, slow = taken_over(False)
+    before = store["t0"]
+    moves = slow.record(taken.psks, {"t0": answer}, None)
+    assert (reasons(moves), moves.refused["t0"].excused) == ({"t0": "another run has taken it over"}, False)
+    assert store["t0"] == before
 
 
-def test_the_history_is_short() -> None:
-    record = known()
-    for _number in range(50):
-        record = _escrow.release(record, None, ME)
-    assert len(record["history"]) == _escrow.HISTORY_LENGTH
+def test_a_record_that_somebody_touched_gets_the_answer_all_the_same() -> None:
+    store = MemoryStore({"t0": known()})
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {}, willing)
+    store.meanwhile = lambda: store.put("t0", replace(store["t0"], other={"note": "by hand"}))
+    assert statuses(working.record(taken.psks, applied(["t0"]), None)) == {"t0": "applied"}
+    assert (store["t0"].state, store["t0"].other) == (APPLIED, {"note": "by hand"})
+
+
+# -- after the device -------------------------------------------------------------------------------------------------
+
+
+def test_what_the_device_has_shown_is_written_down() -> None:
+    store = MemoryStore({"t0": record_in(APPLIED)})
+    moves = escrow(store).confirm({"t0": Verified("delivered", "rotation of me", 2.5)})
+    current = store["t0"].current
+    assert statuses(moves) == {"t0": "delivered"}
+    assert current is not None and (current.psk, current.exposure_seconds, current.confirmed) == ("new", 2.5, False)
+
+
+@pytest.mark.parametrize("operation", ["confirm", "roll_back", "release"])
+def test_a_step_of_a_rotation_that_another_run_has_ended_is_refused(operation: str) -> None:
+    store, _taken, _slow = taken_over(True)
+    take(store, "t0", by=claim("third", 60))
+    slow = escrow(store)
+    before = store["t0"]
+    steps: dict[str, Callable[[], Moves]] = {
+        "confirm": lambda: slow.confirm({"t0": Verified("confirmed", "rotation of me")}),
+        "roll_back": lambda: slow.roll_back({"t0": "failed"}, {"t0": "rotation of me"}, {}, {}).moves,
+        "release": lambda: slow.release({"t0": "failed"}, {"t0": "rotation of me"}),
+    }
+    assert reasons(steps[operation]()) == {"t0": "another run has ended its rotation meanwhile"}
+    assert store["t0"] == before
+
+
+def test_what_waits_for_a_later_step_is_let_go() -> None:
+    store = MemoryStore({"t0": record_in(APPLIED)})
+    assert statuses(escrow(store).release({"t0": None}, {"t0": "rotation of me"})) == {"t0": "waiting"}
+    assert store["t0"].lease is None
+
+
+# -- back -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_tunnel_gets_its_previous_psk_back() -> None:
+    store = MemoryStore({"t0": record_in(APPLIED)})
+    taken = escrow(store).roll_back({"t0": "the device failed"}, {"t0": "rotation of me"}, {}, {})
+    assert (taken.psks, store["t0"].state, store["t0"].reason) == ({"t0": "old"}, ROLLING_BACK, "the device failed")
+
+
+def test_a_rollback_that_cloudflare_has_done_is_the_devices_turn() -> None:
+    store = MemoryStore({"t0": replace(rolled_back_at_cloudflare(), lease=None)})
+    assert escrow(store).roll_back({"t0": None}, {}, {}, {}).psks == {"t0": None}
+
+
+def test_a_tunnel_without_a_previous_psk_stays_and_says_so() -> None:
+    first = _transitions.applied(prepare(None, LONG_AGO, "first").record, at(1), ME).record
+    store = MemoryStore({"t0": first})
+    taken = escrow(store).roll_back({"t0": "the device failed"}, {}, {}, {})
+    assert (taken.psks, statuses(taken.moves), store["t0"].state) == ({}, {"t0": "applied"}, APPLIED)
+    assert store["t0"].reason == ("the device failed; no earlier PSK is known, so the rotation can only go forward")
+
+
+def test_a_tunnel_that_another_run_holds_is_not_rolled_back() -> None:
+    store = MemoryStore({"t0": record_in(APPLIED)})
+    taken = escrow(store, OTHER).roll_back({"t0": "by hand"}, {}, {}, {})
+    assert (taken.psks, list(taken.moves.refused), store["t0"].state) == ({}, ["t0"], APPLIED)
+
+
+def test_a_rollback_of_a_confirmed_rotation_begins_and_so_waits_for_a_sibling() -> None:
+    done = _transitions.confirm(record_in(APPLIED), "confirmed", ME).record
+    store = MemoryStore({"t0": done, "t1": replace(record_in(APPLIED), lease=None)})
+    taken = escrow(store).roll_back({"t0": "by hand"}, {}, {"t0": trace(1)}, {"t0": ["t1"]})
+    assert (taken.psks, store["t0"].state) == ({}, IDLE)
+
+
+def test_a_rollback_that_can_be_done_at_the_second_look_is_done() -> None:
+    first = _transitions.applied(prepare(None, LONG_AGO, "first").record, at(1), ME).record
+    store = MemoryStore({"t0": first})
+    store.meanwhile = lambda: store.put("t0", record_in(APPLIED))
+    assert escrow(store).roll_back({"t0": "failed"}, {}, {}, {}).psks == {"t0": "old"}
+
+
+# -- foreign changes --------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_change_is_written_down() -> None:
+    store = MemoryStore({"t0": known()})
+    escrow(store).stick({"t0": _psk.Trace(at(0))})
+    assert (store["t0"].state, store["t0"].seen) == ("stuck", at(0))
+
+
+def test_what_a_record_explains_by_now_is_no_foreign_change() -> None:
+    store = MemoryStore({"t0": known()})
+    store.meanwhile = lambda: store.put("t0", known("newest", 0))
+    moves = escrow(store).stick({"t0": _psk.Trace(at(0))})
+    assert (list(moves.refused), store["t0"].state) == (["t0"], IDLE)
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_repr_of_what_was_taken_holds_a_psk() -> None:
+    store = MemoryStore({"t0": known("S3cret-old")})
+    taken = take(store)
+    psks = {x for x in itertools.chain(taken.psks.values(), ["S3cret-old"]) if x}
+    assert not [psk for psk in psks if psk in repr(taken) + repr(taken.moves) + repr(store.load())]

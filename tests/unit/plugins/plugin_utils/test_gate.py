@@ -54,6 +54,10 @@ def test_a_tunnel_whose_check_is_disabled_can_not_be_vouched_for() -> None:
     gate(accept=("healthy", "unknown")).check_members(groups)
 
 
+def test_a_tunnel_of_which_the_api_shows_no_health_check_can_be_vouched_for() -> None:
+    gate().check_members({"rome": [{**MEMBER, "health_check": {}}]})
+
+
 def test_a_tunnel_that_nothing_backs_up_is_free_to_go() -> None:
     client = Mock(spec=Client)
     assert gate(client).unsafe([ENTRY], {"rome": [MEMBER]}) == {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.filter.psk_rotation_handover import psk_rotation_handover
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._handover import handover
 
 
@@ -33,13 +34,26 @@ def test_unchanged_tunnels_are_left_out() -> None:
     assert set(handed["hosts"]["h"]["tunnels"]) == {"a"}
 
 
+@pytest.mark.parametrize("status", sorted(set(_status.TABLE) - {_status.UNCHANGED}))
+def test_a_tunnel_says_whether_its_device_needs_the_psk(status: str) -> None:
+    handed = handover({"h": summary(a=status)}, {}, None)
+    assert handed["hosts"]["h"]["tunnels"]["a"]["to_configure"] is _status.TABLE[status].configure
+
+
 @pytest.mark.parametrize(
     ("status", "to_configure"),
-    [("applied", True), ("waiting", True), ("rolled_back", True), ("skipped", False), ("planned", False)],
+    [
+        ("applied", True),
+        ("waiting", True),
+        ("handed_over", True),
+        ("rolled_back", True),
+        ("skipped", False),
+        ("planned", False),
+        ("in_doubt", False),
+    ],
 )
-def test_a_tunnel_says_whether_its_device_needs_the_psk(status: str, to_configure: bool) -> None:
-    handed = handover({"h": summary(a=status)}, {}, None)
-    assert handed["hosts"]["h"]["tunnels"]["a"]["to_configure"] is to_configure
+def test_what_cloudflare_holds_anew_is_to_be_configured(status: str, to_configure: bool) -> None:
+    assert (status in _status.TO_CONFIGURE) is to_configure
 
 
 def test_counts_are_summed_over_the_hosts() -> None:

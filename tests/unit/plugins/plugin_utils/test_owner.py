@@ -10,7 +10,13 @@ import subprocess
 import sys
 import time
 
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import is_dead, this_run
+import pytest
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _owner as _owner_module
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import (
+    _owner,
+    lives,
+    run_id,
+)
 
 # A worker, which is a fork of the run. With an argument, the run ends before it looks.
 WORKER = """
@@ -47,22 +53,55 @@ def test_a_worker_that_was_left_behind_works_for_nobody() -> None:
     assert worker("left behind")[0] == "None"
 
 
-def test_a_run_that_has_ended_is_dead() -> None:
-    assert is_dead(worker()[0])
+def test_a_run_that_has_ended_does_not_live() -> None:
+    assert lives(worker()[0]) is False
 
 
-def test_this_run_is_not_dead() -> None:
-    owner = this_run()
-    assert owner is None or not is_dead(owner)
+def test_this_process_lives() -> None:
+    assert lives(_owner(os.getpid())) is True
 
 
 def test_a_later_process_of_the_same_number_is_another_run() -> None:
     parts = worker()[0].split("/")
-    assert is_dead("/".join([*parts[:3], str(os.getpid()), parts[4]]))
+    assert lives("/".join([*parts[:3], str(os.getpid()), parts[4]])) is False
 
 
-def test_of_another_machine_or_a_broken_owner_nothing_is_known() -> None:
-    machine = worker()[0].split("/")
-    assert not is_dead("/".join(["elsewhere", *machine[1:]]))
-    assert not is_dead("elsewhere")
-    assert not is_dead("/".join([*machine[:3], "no number", str(time.time())]))
+def test_a_process_that_proc_hides_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = _owner(os.getpid())
+    monkeypatch.setattr(_owner_module, "_start_time", lambda pid: None)
+    assert lives(owner) is None
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_of_another_machine_boot_or_pid_namespace_nothing_is_known(part: int) -> None:
+    parts = worker()[0].split("/")
+    parts[part] = "elsewhere"
+    assert lives("/".join(parts)) is None
+
+
+@pytest.mark.parametrize("owner", ["", "elsewhere", "a/b/c/d/e", "////"])
+def test_of_a_broken_owner_nothing_is_known(owner: str) -> None:
+    assert lives(owner) is None
+
+
+def test_of_an_owner_without_a_process_number_nothing_is_known() -> None:
+    assert lives("/".join([*worker()[0].split("/")[:3], "no number", str(time.time())])) is None
+
+
+def test_all_tasks_of_a_run_have_one_rotation_id() -> None:
+    assert run_id(_owner(os.getpid())) == run_id(_owner(os.getpid()))
+
+
+def test_a_rotation_id_begins_with_when_its_run_has_begun() -> None:
+    before = time.gmtime(time.time() - 2)
+    owner, _pid = worker()
+    when, _rest = run_id(owner).split("-")
+    assert time.strftime("%Y%m%dT%H%M%SZ", before) <= when <= time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def test_two_runs_have_two_rotation_ids() -> None:
+    assert run_id(worker()[0]) != run_id(worker()[0])
+
+
+def test_without_proc_a_run_has_a_rotation_id_too() -> None:
+    assert run_id("host///17/").startswith("pid17-")

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The names of the roles' variables, as their argument specs have them, and the nearest right one of a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from pathlib import Path
+
+import yaml
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+PREFIXES = ("psk_rotation_", "customer_device_", "adopt_psks_", "export_tunnels_", "show_psk_")
+INTERNAL = "__psk_rotation_"
+# What the role publishes, and what hooks may set. None of them may be an extra variable.
+OUTPUTS = (
+    "psk_rotation_results",
+    "psk_rotation_summary",
+    "psk_rotation_wave_results",
+    "psk_rotation_mode",
+    "customer_device_results",
+    "customer_device_reason",
+    "customer_device_comparisons",
+)
+SET_BY_HOOKS = ("psk_rotation_failed_tunnels", "psk_rotation_hook_reason", "customer_device_failed_tunnels")
+# Variables of the collection's playbooks.
+OF_PLAYBOOKS = (
+    "psk_rotation_hosts",
+    "psk_rotation_serial",
+    "adopt_psks_from",
+    "adopt_psks_overwrite",
+    "adopt_psks_readable",
+    "export_tunnels_path",
+    "export_tunnels_overwrite",
+    "show_psk_anywhere",
+)
+
+
+@functools.lru_cache(maxsize=1)
+def inputs() -> frozenset[str]:
+    """The options of all entry points of both roles."""
+    found: set[str] = set()
+    for role in ("psk_rotation", "customer_device"):
+        text = (ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        for entry in yaml.load(text, Loader=loader)["argument_specs"].values():  # noqa: S506
+            found.update(entry.get("options") or {})
+    return frozenset(found)
+
+
+def known() -> frozenset[str]:
+    """All names with the roles' prefixes that mean something."""
+    return inputs().union(OUTPUTS, SET_BY_HOOKS, OF_PLAYBOOKS)
+
+
+def unknown(names: frozenset[str]) -> list[str]:
+    """The names that begin like the roles' variables, and mean nothing."""
+    return sorted(x for x in names if x.startswith(PREFIXES) and x not in known())
+
+
+def nearest(name: str) -> str | None:
+    """The right name that a wrong one is most like."""
+    return next(iter(difflib.get_close_matches(name, sorted(known()), n=1, cutoff=0.6)), None)

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What Ansible knows of a play, as an action plugin can see it: the only place that looks into Ansible's own objects.
+
+Seen to be there on ansible-core 2.16 to 2.22.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible import context
+
+PlayVariables = Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of the batch, as the role sees it there. ``names`` are those of all its variables.
+
+    ``raw`` are settings as they were written, ``values`` the same with their templates resolved.
+    """
+
+    name: str
+    names: frozenset[str]
+    raw: Mapping[str, t.Any] = field(repr=False)
+    values: Mapping[str, t.Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The keywords of play, blocks and includes around the role that could weaken it."""
+
+    strategy: str = "linear"
+    ignoring: Sequence[str] = ()
+    ignoring_handlers: Sequence[str] = ()
+    has_handlers: bool = False
+    any_errors_fatal: bool = False
+    max_fail_percentage: t.Any = None
+    skipped_tags: Sequence[str] = ()
+    around: Sequence[str] = ()
+    extra_names: frozenset[str] = frozenset()
+    names_around: frozenset[str] = frozenset()
+    connection: str = ""
+
+
+class PlayOfTask:
+    """The play of an action's task, and the variables of its hosts as this task would see them there."""
+
+    def __init__(self, task: t.Any, templar: t.Any) -> None:
+        self._task = task
+        self._templar = templar
+        self._manager = task.get_variable_manager()
+        self._chain = list(_ancestors(task))
+        self._play: t.Any = getattr(self._chain[-1], "_play", None)
+
+    def keywords(self) -> Keywords:
+        """What stands around the role."""
+        play = self._play
+        handlers = list(_tasks(play.handlers)) + [
+            x for role in play.roles for x in _tasks(role.get_handler_blocks(play))
+        ]
+        return Keywords(
+            strategy=str(play.strategy),
+            ignoring=[x for x in ("ignore_errors", "ignore_unreachable") if getattr(play, x)],
+            ignoring_handlers=[str(x.get_name()) for x in handlers if x.ignore_errors or x.ignore_unreachable],
+            has_handlers=bool(handlers),
+            any_errors_fatal=bool(play.any_errors_fatal),
+            max_fail_percentage=play.max_fail_percentage,
+            skipped_tags=[*(context.CLIARGS.get("skip_tags") or ()), *(getattr(play, "skip_tags", None) or ())],
+            around=[x for node in self._chain[1:] for x in _weakened(node)],
+            extra_names=frozenset(self._manager.extra_vars),
+            names_around=frozenset(x for node in self._chain for x in _names_set(node, self._task._role)),
+            connection=str(play.connection or ""),
+        )
+
+    def hosts(self, names: Iterable[str], settings: Iterable[str]) -> list[Host]:
+        """These hosts, with these settings as the role has them there."""
+        wanted = list(settings)
+        return [self._host(name, wanted) for name in names]
+
+    def _host(self, name: str, settings: Sequence[str]) -> Host:
+        host = self._manager._inventory.get_host(name)
+        variables = self._manager.get_vars(play=self._play, host=host, task=self._task, include_hostvars=False)
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        raw = {x: variables[x] for x in settings if x in variables}
+        return Host(name, frozenset(variables), raw, {x: templar.template(value) for x, value in raw.items()})
+
+
+def _ancestors(task: t.Any) -> Iterator[t.Any]:
+    node = task
+    while node is not None:
+        yield node
+        node = getattr(node, "_parent", None)
+
+
+def _tasks(blocks: Iterable[t.Any]) -> Iterator[t.Any]:
+    for block in blocks:
+        for part in (*block.block, *block.rescue, *block.always):
+            if hasattr(part, "block"):
+                yield from _tasks([part])
+            else:
+                yield part
+
+
+def _names_set(node: t.Any, own_role: t.Any) -> Iterator[str]:
+    """The variables that the role's parameters, and blocks and includes around it, set: they win over facts."""
+    role = getattr(node, "_role", None)
+    if role is not own_role:
+        yield from getattr(node, "vars", None) or ()
+    if role is not None:
+        yield from role.get_role_params(dep_chain=node.get_dep_chain())
+
+
+def _weakened(node: t.Any) -> Iterator[str]:
+    """The keywords of a block or an include around the role that would have it run elsewhere than on its hosts."""
+    kind = type(node).__name__
+    where = f"{'include_role' if kind == 'IncludeRole' else kind.lower()} {getattr(node, 'name', None) or ''}".strip()
+    for keyword in ("run_once", "delegate_to", "loop"):
+        value = getattr(node, keyword, None)
+        if value not in (None, False, "") and not hasattr(value, "__sentinel__"):
+            yield f"{keyword} on the {where}"

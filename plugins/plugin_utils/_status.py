@@ -1,0 +1,128 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The statuses of a tunnel: one table, from which everything that distinguishes them is derived."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+PLANNED, CONFIRMED, DELIVERED, HANDED_OVER = "planned", "confirmed", "delivered", "handed_over"
+WAITING, UNCHANGED, UNKNOWN, SKIPPED = "waiting", "unchanged", "unknown", "skipped"
+REFUSED, IN_DOUBT, FAILED, STUCK = "refused", "in_doubt", "failed", "stuck"
+ROLLING_BACK, ROLLED_BACK, ROLLBACK_FAILED = "rolling_back", "rolled_back", "rollback_failed"
+UNREACHED, UNHEALTHY, STOPPED = "unreached", "unhealthy", "stopped"
+DUE, RESUME, PREPARED, APPLIED = "due", "resume", "prepared", "applied"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a status says of a tunnel at the end of a run, or of a wave.
+
+    ``harmless``: it needs nobody's attention. ``done``: its group's next tunnel may begin. ``changed``: Cloudflare
+    holds another PSK than before, or may. ``live``: Cloudflare holds the PSK that the result shows; None if unknown.
+    ``acts``: its device has to act in this wave. ``configure``: the device of a later job needs the escrow's PSK.
+    """
+
+    text: str
+    harmless: bool = False
+    done: bool = False
+    changed: bool = False
+    live: bool | None = False
+    acts: bool = False
+    configure: bool = False
+
+
+TABLE: dict[str, Meaning] = {
+    PLANNED: Meaning("a check run: a run would rotate it", harmless=True, done=True, changed=True, acts=True),
+    CONFIRMED: Meaning(
+        "a new IKE_AUTH with the new PSK was seen", harmless=True, done=True, changed=True, live=True, configure=True
+    ),
+    DELIVERED: Meaning(
+        "the device tasks succeeded, nothing has proven the PSK",
+        harmless=True,
+        done=True,
+        changed=True,
+        live=True,
+        configure=True,
+    ),
+    HANDED_OVER: Meaning(
+        "Cloudflare has the new PSK, and bringing it to the device is somebody else's job, as the user said",
+        harmless=True,
+        done=True,
+        changed=True,
+        live=True,
+        configure=True,
+    ),
+    WAITING: Meaning(
+        "Cloudflare has the new PSK; it waits for a manual confirmation",
+        harmless=True,
+        changed=True,
+        live=True,
+        configure=True,
+    ),
+    UNCHANGED: Meaning("nothing is to be done", harmless=True, done=True, live=True),
+    UNKNOWN: Meaning("its PSK is not in the escrow, and was left alone as the user said", harmless=True, live=None),
+    SKIPPED: Meaning("another run works on it, or a tunnel of its group must be finished first"),
+    DUE: Meaning("a report: a run would rotate it", harmless=True, live=True),
+    RESUME: Meaning("a report: a run would finish what an earlier one has begun", live=None),
+    PREPARED: Meaning("the next PSK is in the escrow, and was not sent"),
+    APPLIED: Meaning(
+        "Cloudflare has the new PSK, the device not yet", changed=True, live=True, acts=True, configure=True
+    ),
+    REFUSED: Meaning("Cloudflare has refused the PSK, and keeps the one before"),
+    IN_DOUBT: Meaning("the PSK was sent, and whether Cloudflare has it is not known", changed=True, live=None),
+    ROLLING_BACK: Meaning(
+        "Cloudflare has the previous PSK again, the device not yet", changed=True, live=True, acts=True, configure=True
+    ),
+    ROLLED_BACK: Meaning(
+        "Cloudflare and the device have the previous PSK again", changed=True, live=True, configure=True
+    ),
+    ROLLBACK_FAILED: Meaning(
+        "the previous PSK could not be set at Cloudflare again", changed=True, live=None, configure=True
+    ),
+    FAILED: Meaning("a check run: its device tasks fail"),
+    STUCK: Meaning("its PSK was changed by somebody else; a person has to decide", live=None),
+    UNREACHED: Meaning("its device can't be managed now; nothing was changed"),
+    UNHEALTHY: Meaning("nothing that backs it up is healthy; nothing was changed"),
+    STOPPED: Meaning("too many others have failed; nothing was changed"),
+}
+
+
+def _where(wanted: t.Callable[[Meaning], bool]) -> frozenset[str]:
+    return frozenset(status for status, meaning in TABLE.items() if wanted(meaning))
+
+
+HARMLESS = _where(lambda x: x.harmless)
+DONE = _where(lambda x: x.done)
+CHANGED = _where(lambda x: x.changed)
+ACTING = _where(lambda x: x.acts)
+TO_CONFIGURE = _where(lambda x: x.configure)
+# Statuses with which a tunnel of a rollback is as it should be, beside the harmless ones.
+DONE_IN_ROLLBACK = frozenset({ROLLED_BACK})
+# To confirm may be to confirm a rollback.
+ROLLBACK_MODES = ("rollback", "confirm")
+
+
+def harmless_in(mode: str) -> frozenset[str]:
+    """The statuses that need nobody's attention at the end of a run of this mode.
+
+    What is still due in a run that rotates was never come to, since its whole wave has left the play.
+    """
+    fine = HARMLESS if mode == "report" else HARMLESS - {DUE}
+    return fine | DONE_IN_ROLLBACK if mode in ROLLBACK_MODES else fine
+
+
+def done_in(mode: str) -> frozenset[str]:
+    """The statuses after which the next tunnel of the group may begin, in a run of this mode."""
+    return DONE | DONE_IN_ROLLBACK if mode in ROLLBACK_MODES else DONE
+
+
+def counted_in(mode: str) -> frozenset[str]:
+    """The statuses that psk_rotation_max_failures counts: to wait for another tunnel is no failure of its own."""
+    return frozenset(TABLE) - harmless_in(mode) - {SKIPPED}

@@ -1,0 +1,164 @@
+# Copyright (c) 2026, The magicwan.cloudflare authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook adopt_psks and the entry point adopt: known PSKs become the escrow's, and nothing else happens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.playbook import Playbooks, Result
+from tests.harness.secrets_scan import find_secrets
+from tests.harness.simulator import Simulator
+from tests.integration.psk_rotation.stage import Run, Stage
+
+pytestmark = pytest.mark.fleet(tunnels=4)
+SECRET = "another-Secret-of-the-Source"
+
+
+def source(stage: Stage, text: str, name: str = "source", mode: int = 0o600) -> str:
+    path = Path(stage.write(name, text))
+    path.chmod(mode)
+    return str(path)
+
+
+def known(stage: Stage) -> dict[str, str]:
+    """The account's PSKs by the names of their tunnels."""
+    return {x["name"]: x["psk"] for x in stage.tunnels().values()}
+
+
+def adopt(stage: Stage, origin: Any, variables: dict[str, Any] | None = None, **options: Any) -> Run:
+    """Adopt by the playbook. No run shows a PSK of the source or writes to the API."""
+    run = stage.rotate({"adopt_psks_from": origin, **(variables or {})}, playbook="adopt_psks", then=(), **options)
+    assert not find_secrets([run.result.output], [SECRET])
+    assert run.waves == [] and not run.rotated
+    return run
+
+
+def terraform(stage: Stage, **changes: Any) -> str:
+    """What Terraform shows of the account."""
+    resources = [
+        {
+            "address": f'module.wan.cloudflare_magic_wan_ipsec_tunnel.t["{x["name"]}"]',
+            "mode": "managed",
+            "type": "cloudflare_magic_wan_ipsec_tunnel",
+            "values": {"id": i, "name": x["name"], "psk": x["psk"], "psk_metadata": x["psk_metadata"], **changes},
+        }
+        for i, x in stage.tunnels().items()
+    ]
+    inner = {"address": "module.wan", "resources": resources}
+    return json.dumps({"format_version": "1.0", "values": {"root_module": {"child_modules": [inner]}}})
+
+
+def test_a_canary_on_adopted_psks_that_fails_is_rolled_back_to_them(stage: Stage) -> None:
+    run = adopt(stage, {"terraform": source(stage, terraform(stage))}).ok()
+    assert "4 adopted, 0 known already" in run.result.stdout
+    records = stage.escrow()
+    for i, tunnel in stage.tunnels().items():
+        current = records[i]["current"]
+        assert (current["psk"], current["confirmed"], records[i]["previous"]) == (tunnel["psk"], False, None)
+        assert current["applied_on"] == current["made_on"] == tunnel["psk_metadata"]["last_generated_on"]
+    before = stage.psks()
+    canary = {"psk_rotation_unknown_psk": None, "psk_rotation_force": True, "broken_devices": ["device0"]}
+    failed = stage.rotate_devices(canary, args=["--limit", "device0"], then=()).failed()
+    assert failed.waves and stage.psks() == before
+    assert stage.current() == before
+    again = adopt(stage, {"terraform": source(stage, terraform(stage))}).ok()
+    assert again.result.changed == 0
+
+
+def test_a_young_psk_that_was_adopted_is_not_due(stage: Stage) -> None:
+    adopt(stage, {"psks": known(stage)}).ok()
+    run = stage.rotate({"psk_rotation_unknown_psk": None, "psk_rotation_max_age": "9999w"}, then=()).ok()
+    assert not run.rotated
+    assert set(run.statuses().values()) == {"unchanged"}
+
+
+def test_a_table_with_one_key_too_many_and_one_too_few(stage: Stage) -> None:
+    rows = [f"{name},{psk}" for name, psk in known(stage).items()][:3]
+    run = adopt(stage, {"csv": source(stage, "\n".join(["tunnel,psk", *rows, f"lyon-9,{SECRET}"]))}).ok()
+    last = list(known(stage))[3]
+    assert f"3 adopted, 0 known already, 1 without a tunnel ('lyon-9' (line 5)), 1 without a key ({last})" in (
+        run.result.stdout
+    )
+    assert len(stage.escrow()) == 3
+
+
+def test_a_check_run_tells_the_same_and_writes_nothing(stage: Stage) -> None:
+    run = adopt(stage, {"psks": known(stage)}, check=True).ok()
+    assert "4 would be adopted" in run.result.stdout
+    assert run.result.changed == 1
+    assert not stage.escrow_path.exists()
+
+
+def test_a_key_that_differs_from_the_escrows_is_not_overwritten_unless_told(stage: Stage) -> None:
+    adopt(stage, {"psks": known(stage)}).ok()
+    name = next(iter(known(stage)))
+    failed = adopt(stage, {"psks": {name: SECRET}}).failed()
+    assert f"1 not overwritten ({name}: the escrow has another PSK" in failed.failures[0]
+    assert stage.current() == stage.psks()
+    adopt(stage, {"psks": {name: SECRET}}, {"adopt_psks_overwrite": True}).ok()
+    assert SECRET in stage.current().values()
+
+
+def test_a_stale_key_is_not_adopted(stage: Stage) -> None:
+    text = terraform(stage, psk=SECRET, psk_metadata={"last_generated_on": "2020-01-01T00:00:00Z"})
+    failed = adopt(stage, {"terraform": source(stage, text)}).failed()
+    assert "4 stale, not adopted (" in failed.failures[0]
+    assert not stage.escrow_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("json", '{"x": "' + SECRET + '",', "line 1 is not valid JSON"),
+        ("csv", f"tunnel,psk\nx,{SECRET},y\n", "line 2 has 3 columns, not 2"),
+        ("terraform", '{"version": 3, "x": "' + SECRET + '"}', "no state of Terraform that is understood"),
+        ("csv", f"tunnel,psk\nx,{SECRET}\n" + "y" * 10_000_000, "10.0 MB, and no more than 8 MB are read"),
+    ],
+)
+def test_a_bad_source_is_one_line_and_nothing_is_written(stage: Stage, kind: str, text: str, message: str) -> None:
+    run = adopt(stage, {kind: source(stage, text)}, verbosity=3).failed()
+    (told,) = run.failures
+    assert message in told and "\n" not in told
+    assert not stage.escrow_path.exists()
+
+
+def test_a_readable_file_is_refused_unless_told(stage: Stage) -> None:
+    path = source(stage, json.dumps(known(stage)), mode=0o644)
+    assert "others can read it (mode 0644)" in adopt(stage, {"json": path}).failed().failures[0]
+    assert not stage.escrow_path.exists()
+    adopt(stage, {"json": path}, {"adopt_psks_readable": True}).ok()
+
+
+def test_a_misspelt_option_is_refused_before_the_first_write(stage: Stage) -> None:
+    run = adopt(stage, {"psks": known(stage)}, {"adopt_psks_overwite": True}).failed()
+    assert "did you mean adopt_psks_overwrite?" in run.failures[0]
+    assert not stage.escrow_path.exists()
+
+
+def test_the_entry_point_does_the_same_on_all_hosts_of_a_play_once(stage: Stage) -> None:
+    variables = {"adopt_psks_from": {"psks": known(stage)}}
+    run = stage.rotate(variables, tasks_from="adopt", inventory=stage.devices(), then=(), verbosity=3).ok()
+    assert run.result.changed == 1
+    assert stage.current() == stage.psks()
+
+
+def test_the_module_takes_what_the_playbook_does(simulator: Simulator, playbooks: Playbooks, tmp_path: Path) -> None:
+    names = {x["name"]: x["psk"] for x in simulator.state()["tunnels"]}
+    path = tmp_path / "psks.json"
+    path.write_text(json.dumps(names), encoding="utf-8")
+    path.chmod(0o644)
+    arguments = {
+        "source": {"json": str(path)},
+        "escrow": {"backend": "none"},
+        "overwrite": True,
+        "readable": True,
+    }
+    play = [{"hosts": "localhost", "tasks": [{"name": "Adopt", "magicwan.cloudflare.psk_adopt": arguments}]}]
+    result: Result = playbooks.run(play).failed()
+    assert "PSKs can't be adopted" in result.result("Adopt")["msg"]
