@@ -62,7 +62,7 @@ def test_the_approval_says_what_the_rotation_would_do(awx: Awx) -> None:
     text = awx.approval(workflow)["description"]
     assert text.startswith(f"Would rotate {TUNNELS - 1} tunnels: ")
     assert all(name in text for name in names(awx))
-    assert f"No device of the inventory terminates 1 tunnel: {last['name']}; this rotation leaves them out." in text
+    assert f"No host terminates 1 tunnel: {last['name']}; they are left out." in text
     assert awx.simulator.writes() == 0
     (sent,) = [x["body"]["text"] for x in awx.awx.jobs.sent if x["event"] == "success"]
     assert text in sent

@@ -144,7 +144,8 @@ def set_up_awx(folder: Path, tunnels: int, **variables: Any) -> Iterator[Awx]:
         kind = awx.all("credential_types")["Red Hat Ansible Automation Platform"]["id"]
         inputs = {"host": awx.url, "oauth_token": awx.token}
         found.call("POST", "credentials", {"name": "AWX", "organization": 1, "credential_type": kind, "inputs": inputs})
-        options = {"magicwan_awx_extra_vars": {"psk_rotation_escrow": escrow}, **variables}
+        wanted = {"psk_rotation_escrow": escrow, "psk_rotation_unknown_psk": "rotate"}
+        options = {"magicwan_awx_extra_vars": wanted, **variables}
         found.load(env, magicwan_awx_controller_credential="AWX", **options)
         yield found
         controller.close()
