@@ -62,14 +62,15 @@ class GuardedFile:
         """Replaces the file; ``locked`` must be held."""
         try:
             self._remove_leftovers()
-            self._replace(self.path, content)
+            self._replace(self.path, content, flush=True)
             self._sync_folder()
             if _content(self.path) != content:
                 raise EscrowError(f"the escrow {self.path} gives back something else than was written")
         except OSError as exc:
             raise self._error("cannot be written", exc) from None
-        with contextlib.suppress(OSError):  # an older copy only knows less
-            self._replace(self.previous_path, content)
+        # A copy that is older, or torn by a crash, only knows less: it is neither waited for nor a failure.
+        with contextlib.suppress(OSError):
+            self._replace(self.previous_path, content, flush=False)
 
     def check(self) -> None:
         """Makes sure that the file could be written; ``locked`` must be held."""
@@ -133,13 +134,14 @@ class GuardedFile:
             self._share(descriptor)
         return descriptor
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _replace(self, path: Path, content: bytes, *, flush: bool) -> None:
         descriptor = self._temporary(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if flush:
+                    os.fsync(file.fileno())
             os.replace(_temporary_path(path), path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -1,14 +1,13 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action psk_escrow and the lookup ipsec_psk in playbooks, with both backends."""
+"""The modules psk_escrow and psk_escrow_info and the lookup ipsec_psk in playbooks, with both backends."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,80 +18,36 @@ from tests.harness.simulator import ACCOUNT, Simulator
 
 ROTATE = """
 - hosts: localhost
+  connection: local
   gather_facts: false
-  module_defaults:
-    magicwan.cloudflare.psk_escrow:
-      escrow: "{{ escrow }}"
-      rotation_id: r1
-  tasks:
-    - name: Open
-      magicwan.cloudflare.psk_escrow:
-        operation: open
-    - name: Prepare
-      magicwan.cloudflare.psk_escrow:
-        operation: prepare
-        tunnels: "{{ tunnels }}"
-      register: prepared
-    - name: Send
-      magicwan.cloudflare.ipsec_psk:
-        psks: "{{ prepared.psks }}"
-        state: rotated
-      register: sent
-    - name: Record
-      magicwan.cloudflare.psk_escrow:
-        operation: record
-        tunnels: "{{ prepared.tunnels }}"
-        results: "{{ sent.psks }}"
-      register: recorded
-    - name: Confirm
-      magicwan.cloudflare.psk_escrow:
-        operation: confirm
-        tunnels: "{{ recorded.tunnels }}"
-    - name: Read
-      magicwan.cloudflare.psk_escrow:
-        operation: read
-      register: found
-    - name: Count
-      ansible.builtin.assert:
-        that:
-          - found.tunnels | length == tunnels | length
-          - found.tunnels | map(attribute='state') | unique | list == ['idle']
-          - found.tunnels | map(attribute='generation') | unique | list == [1]
-          - "'psk' not in found.tunnels[0]"
+  roles:
+    - role: magicwan.cloudflare.psk_rotation
 """
 
-UNSENT = """
+READ = """
 - hosts: localhost
   gather_facts: false
-  module_defaults:
-    magicwan.cloudflare.psk_escrow:
-      escrow: "{{ escrow }}"
-      lease: 4000
   tasks:
-    - name: Prepare
+    - name: Read
+      magicwan.cloudflare.psk_escrow_info:
+        escrow: "{{ escrow }}"
+        account_id: "{{ account }}"
+      register: found
+    - name: Show
+      ansible.builtin.debug:
+        msg: "{{ found.tunnels }}"
+"""
+
+REPAIR = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Repair
       magicwan.cloudflare.psk_escrow:
-        operation: prepare
+        escrow: "{{ escrow }}"
+        account_id: "{{ account }}"
+        operation: "{{ operation }}"
         tunnels: "{{ tunnels }}"
-      register: prepared
-    - name: Read while they are held
-      magicwan.cloudflare.psk_escrow:
-        operation: read
-      register: held
-    - name: Tell until when
-      ansible.builtin.debug:
-        msg: "{{ held.tunnels | map(attribute='lease_until') }}"
-    - name: Record
-      magicwan.cloudflare.psk_escrow:
-        operation: record
-        tunnels: "{{ prepared.tunnels }}"
-        failure: nobody knows what became of the request
-    - name: Read what was recorded
-      magicwan.cloudflare.psk_escrow:
-        operation: read
-      register: recorded
-    - name: Tell states and reasons
-      ansible.builtin.debug:
-        msg: "{{ recorded.tunnels | map(attribute='state') | zip(recorded.tunnels | map(attribute='reason')) }}"
 """
 
 LOOK_UP = """
@@ -119,16 +74,24 @@ def escrow(request: pytest.FixtureRequest, tmp_path: Path, openbao: OpenBao, pla
     return {"backend": "vault_kv2", "url": openbao.url, "path": place, "role_id": role_id, "secret_id": secret_id}
 
 
-def entries(simulator: Simulator) -> list[dict[str, Any]]:
-    return [
-        {"id": x["id"], "name": x["name"], "reported": (x.get("psk_metadata") or {}).get("last_generated_on")}
-        for x in simulator.state()["tunnels"]
-    ]
-
-
 def look_up(playbooks: Playbooks, target: Path, escrow: dict[str, Any], which: str, *terms: str, core: Any) -> Result:
     extra = {"escrow": escrow, "which": which, "terms": terms, "target": str(target)}
     return playbooks.run(LOOK_UP, extra_vars=extra, core=core, verbosity=3)
+
+
+def rotate(playbooks: Playbooks, escrow: dict[str, Any], **options: Any) -> Result:
+    extra = {"psk_rotation_escrow": escrow, "psk_rotation_tunnels": ["all"], "psk_rotation_unknown_psk": "rotate"}
+    return playbooks.run(ROTATE, extra_vars=extra, **options)
+
+
+def read(playbooks: Playbooks, escrow: dict[str, Any]) -> list[dict[str, Any]]:
+    found = playbooks.run(READ, extra_vars={"escrow": escrow, "account": ACCOUNT}).ok()
+    return list(found.result("Show")["msg"])
+
+
+def repair(playbooks: Playbooks, escrow: dict[str, Any], operation: str, *tunnels: str, **options: Any) -> Result:
+    extra = {"escrow": escrow, "account": ACCOUNT, "operation": operation, "tunnels": tunnels}
+    return playbooks.run(REPAIR, extra_vars=extra, **options)
 
 
 @pytest.mark.fleet(tunnels=5)
@@ -141,8 +104,7 @@ def test_a_rotation_and_its_psks(
     no_store_secret_leaks: list[str],
 ) -> None:
     no_store_secret_leaks.append(escrow.get("secret_id", "nothing-to-look-for"))
-    extra = {"escrow": escrow, "tunnels": entries(simulator)}
-    playbooks.run(ROTATE, extra_vars=extra, core=core, verbosity=4).ok()
+    rotate(playbooks, escrow, core=core, verbosity=4).ok()
     truth = {x["name"]: x for x in simulator.state()["tunnels"]}
     one, two = sorted(truth)[:2]
     target = tmp_path / "found"
@@ -158,35 +120,53 @@ def test_a_rotation_and_its_psks(
         assert message in failed.output or "censored" in failed.output
 
 
-@pytest.fixture
-def unsent(playbooks: Playbooks, simulator: Simulator, tmp_path: Path) -> Result:
-    """A rotation that never learns what the API has done."""
-    escrow = {"backend": "file", "path": str(tmp_path / "psks.yml")}
-    return playbooks.run(UNSENT, extra_vars={"escrow": escrow, "tunnels": entries(simulator)}).ok()
+@pytest.mark.fleet(tunnels=2)
+def test_the_records_are_read_without_their_psks(
+    playbooks: Playbooks, simulator: Simulator, escrow: dict[str, Any]
+) -> None:
+    rotate(playbooks, escrow).ok()
+    found = read(playbooks, escrow)
+    assert sorted(x["name"] for x in found) == sorted(simulator.tunnels_by_name())
+    assert [(x["state"], x["generation"]) for x in found] == [("idle", 1)] * 2
+    assert not {"psk", "current", "pending", "previous"} & set(found[0])
 
 
 @pytest.mark.fleet(tunnels=2)
-def test_a_prepared_tunnel_is_held_for_the_time_of_the_lease(unsent: Result) -> None:
-    left = [end - time.time() for end in unsent.result("Tell until when")["msg"]]
-    assert len(left) == 2
-    assert all(3000 < seconds <= 4000 for seconds in left)
+def test_a_record_is_forgotten_only_once_it_is_marked_as_gone(
+    playbooks: Playbooks, simulator: Simulator, escrow: dict[str, Any]
+) -> None:
+    rotate(playbooks, escrow).ok()
+    one, two = (x["id"] for x in simulator.state()["tunnels"])
+    refused = repair(playbooks, escrow, "forget", one).failed().result("Repair")["msg"]
+    assert refused == f"0 records repaired; not repaired: {one}: it is not marked as gone"
+    repair(playbooks, escrow, "mark_gone", one).ok()
+    repair(playbooks, escrow, "forget", one).ok()
+    assert [x["id"] for x in read(playbooks, escrow)] == [two]
 
 
 @pytest.mark.fleet(tunnels=2)
-def test_tunnels_without_a_result_are_in_doubt_for_the_reason_given(unsent: Result) -> None:
-    told = unsent.result("Tell states and reasons")["msg"]
-    assert told == [["in_doubt", "nobody knows what became of the request"]] * 2
+@pytest.mark.parametrize("operation", ["unstick", "mark_gone", "forget"])
+def test_a_repair_of_no_tunnels_or_of_unknown_ones_is_refused(
+    playbooks: Playbooks, escrow: dict[str, Any], operation: Literal["unstick", "mark_gone", "forget"]
+) -> None:
+    rotate(playbooks, escrow).ok()
+    nothing = repair(playbooks, escrow, operation).failed().result("Repair")["msg"]
+    assert nothing.startswith(f"psk_escrow {operation}: tunnels is empty: name the tunnels")
+    unknown = repair(playbooks, escrow, operation, "no-such-tunnel").failed().result("Repair")["msg"]
+    assert "no-such-tunnel" in unknown
+    assert len(read(playbooks, escrow)) == 2
 
 
 @pytest.mark.fleet(tunnels=2)
-def test_check_mode_writes_nothing(playbooks: Playbooks, simulator: Simulator, escrow: dict[str, Any]) -> None:
-    play = ROTATE[: ROTATE.index("    - name: Send")]
-    playbooks.run(play, extra_vars={"escrow": escrow, "tunnels": entries(simulator)}, check=True).ok()
-    assert "path" not in escrow or not Path(escrow["path"]).exists()
-    assert simulator.writes() == 0
+def test_a_repair_in_check_mode_writes_nothing(
+    playbooks: Playbooks, simulator: Simulator, escrow: dict[str, Any]
+) -> None:
+    rotate(playbooks, escrow).ok()
+    before = read(playbooks, escrow)
+    assert repair(playbooks, escrow, "mark_gone", *simulator.tunnels_by_name(), check=True).ok().changed == 1
+    assert read(playbooks, escrow) == before
 
 
-@pytest.mark.fleet(tunnels=2)
 def test_a_store_that_is_down_stops_the_run_before_the_api_is_called(
     playbooks: Playbooks, simulator: Simulator, no_store_secret_leaks: list[str]
 ) -> None:
@@ -194,21 +174,17 @@ def test_a_store_that_is_down_stops_the_run_before_the_api_is_called(
         no_store_secret_leaks.append(server.token)
         escrow = {"backend": "vault_kv2", "url": server.url, "token": server.token, "retries": 1}
         server.seal()
-        result = playbooks.run(ROTATE, extra_vars={"escrow": escrow, "tunnels": entries(simulator)}).failed()
-    message = result.result("Open")["msg"]
-    assert message.startswith(f"psk_escrow open: the escrow {server.url}: the server is sealed")
+        result = rotate(playbooks, escrow).failed()
+        assert f"the escrow {server.url}: the server is sealed" in result.output
     assert simulator.writes() == 0
 
 
 def test_on_awx_a_file_is_refused(playbooks: Playbooks, tmp_path: Path) -> None:
     escrow = {"backend": "file", "path": str(tmp_path / "psks.yml")}
-    play = ROTATE[: ROTATE.index("    - name: Prepare")]
-    result = playbooks.run(play, extra_vars={"escrow": escrow}, env={"JOB_ID": "7"}).failed()
-    assert "this runs on AWX" in result.result("Open")["msg"]
+    assert "this runs on AWX" in rotate(playbooks, escrow, env={"JOB_ID": "7"}).failed().output
 
 
 @pytest.mark.fleet(tunnels=2)
 def test_the_file_shows_no_psk(playbooks: Playbooks, simulator: Simulator, tmp_path: Path) -> None:
-    escrow = {"backend": "file", "path": str(tmp_path / "psks.yml")}
-    playbooks.run(ROTATE, extra_vars={"escrow": escrow, "tunnels": entries(simulator)}).ok()
+    rotate(playbooks, {"backend": "file", "path": str(tmp_path / "psks.yml")}).ok()
     assert not find_secrets(tmp_path / "psks.yml", simulator.psks())

@@ -577,7 +577,7 @@ def test_ansible_vault_edit(path: Path, tmp_path: Path, locked: bool) -> None:
     else:
         assert not make(path).store(change).conflicts
     go.touch()
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     warnings: list[str] = []
     store = make(path, warn=warnings.append)
     if locked:
