@@ -19,6 +19,7 @@ import time
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec import ArgumentSpec
@@ -27,8 +28,9 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     InputError,
     internal_error,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import lives, run_id, this_run
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import lives, this_run
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import LONGEST_LEASE, Claim
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import rotation_id
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_overlay import OverlayStore
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._stores import make_store
@@ -114,7 +116,7 @@ class ControllerAction(ActionBase):
 
     def rotation_id(self) -> str:
         """The id that this run's rotation has in all its tasks. Raises EscrowError."""
-        return run_id(self.owner())
+        return rotation_id(C.DEFAULT_LOCAL_TMP, self.owner())
 
     def owner(self) -> str:
         """Who this run is to others. Raises EscrowError if the run has ended."""

@@ -13,6 +13,7 @@ and removes at its end. It holds no secret.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import run_id
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
 
 
@@ -61,6 +63,19 @@ class Memory:
                     "excused": x.excused,
                     "exposure": x.exposure_seconds,
                 }
+
+
+def rotation_id(folder: str, owner: str) -> str:
+    """The id of the run's rotation, as its first task has found it: a clock that is set later does not change it."""
+    path = Path(folder) / "psk_rotation-id"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(run_id(owner), encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
+    return path.read_text(encoding="utf-8")
 
 
 def recall(folder: str, rotation_id: str) -> Memory:

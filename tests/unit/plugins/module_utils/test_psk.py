@@ -75,7 +75,7 @@ def test_zones_are_taken_into_account() -> None:
     assert _psk.same_time("2026-06-14T00:00:00-03:30", "2026-06-14T03:30:00z")
 
 
-@pytest.mark.parametrize(("one", "other"), [(None, OLD), (OLD, None), ("a", "b"), (OLD, "2026-06-14T05:20:06Z")])
+@pytest.mark.parametrize(("one", "other"), [(None, OLD), (OLD, None), ("a", "b"), (OLD, "2026-06-14T05:20:01Z")])
 def test_other_times_are_not_the_same(one: str | None, other: str | None) -> None:
     assert not _psk.same_time(one, other)
 
@@ -219,6 +219,31 @@ def test_one_tunnel_that_is_later_than_the_others_is_changed_by_somebody_else() 
     assert [_psk.compare(known, replace(trace, skew=found)) for known, trace in pairs] == ["newer", "same"]
 
 
+@pytest.mark.parametrize(("seconds", "found"), [(3, "same"), (0, "older"), (6, "newer")])
+def test_a_list_that_runs_ahead_is_compared_as_if_it_did_not(seconds: float, found: str) -> None:
+    assert _psk.compare(_psk.Known(moved(0)), _psk.Trace(moved(seconds), skew=3 * _psk.NANO)) == found
+
+
+def skew(*seconds: float) -> float:
+    """By how much a list runs ahead that shows these differences, in seconds."""
+    pairs = [(_psk.Known(moved(0)), _psk.Trace(moved(x))) for x in seconds]
+    return _psk.skew_of(pairs) / _psk.NANO
+
+
+def test_how_far_a_list_runs_ahead_is_learnt_from_most_of_its_tunnels() -> None:
+    assert skew(-3, -3, -3, 0) == -3
+    assert skew(0, 0, 4) == 0
+
+
+def test_what_is_further_apart_than_the_tolerance_has_another_cause() -> None:
+    assert skew(60, 3600, 1) == 1
+    assert skew(60, 6) == 0
+
+
+def test_where_no_times_can_be_compared_a_list_does_not_run_ahead() -> None:
+    assert _psk.skew_of([(None, _psk.Trace(OLD)), (_psk.Known(OLD), _psk.Trace(None))]) == 0
+
+
 @pytest.mark.parametrize("known", [None, _psk.Known(OLD)])
 @pytest.mark.parametrize("trace", [_psk.Trace(None), _psk.Trace(None, shown=False)])
 def test_where_there_is_no_time_nothing_can_be_compared(known: _psk.Known | None, trace: _psk.Trace) -> None:
@@ -228,6 +253,11 @@ def test_where_there_is_no_time_nothing_can_be_compared(known: _psk.Known | None
 def test_a_time_that_can_not_be_read_is_taken_for_somebody_elses() -> None:
     assert _psk.compare(_psk.Known(OLD), _psk.Trace("a time of next year's format")) == "newer"
     assert _psk.compare(_psk.Known("a time of next year's format"), _psk.Trace(OLD)) == "newer"
+
+
+def test_a_time_that_can_not_be_read_is_ours_if_it_is_the_same_text() -> None:
+    text = "a time of next year's format"
+    assert _psk.compare(_psk.Known(text), _psk.Trace(text)) == "same"
 
 
 # -- resolve --------------------------------------------------------------------------------------------------------

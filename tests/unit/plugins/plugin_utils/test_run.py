@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _owner
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory, recall, remember, rotation_id
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
 
 
@@ -21,6 +23,23 @@ def test_a_run_remembers_at_its_next_step(tmp_path: Path) -> None:
     memory.keep({"a": [result("t1", "a", "refused")]})
     remember(str(tmp_path), "r1", memory)
     assert recall(str(tmp_path), "r1") == memory
+
+
+def test_a_clock_that_is_set_while_a_run_goes_on_does_not_change_its_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _owner._owner(os.getpid())
+    first = rotation_id(str(tmp_path), owner)
+    monkeypatch.setattr(_owner, "_boot_time", lambda: 3.0)
+    assert rotation_id(str(tmp_path), owner) == first != _owner.run_id(owner)
+
+
+def test_two_runs_have_two_rotations(tmp_path: Path) -> None:
+    owner = _owner._owner(os.getpid())
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    found = {rotation_id(str(tmp_path / folder), f"{owner}{folder}") for folder in ("one", "two")}
+    assert len(found) == 2
 
 
 def test_another_run_remembers_nothing_of_it(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.unit.plugins.plugin_utils.strategies import MARK, psks, texts, times
 
 texts_or_none = st.none() | texts
 statuses = st.sampled_from(sorted(_status.TABLE))
-traces = st.builds(Trace, on=times, shown=st.booleans())
+traces = st.builds(Trace, on=times, shown=st.booleans(), skew=st.integers(-9, 9))
 planned = st.builds(
     Planned, texts, texts, texts, texts, traces, statuses, texts, generation=st.integers(0, 9), excused=st.booleans()
 )
