@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.devices.device import PASSWORD, Device, State, Wanted
+from tests.devices.device import PASSWORD, USER, Device, State, Wanted
 from tests.devices.iosxe import IosXe
 from tests.devices.junos import Junos
 from tests.devices.matrix import ENDPOINT, OTHER_ID, PLATFORMS, TUNNEL_ID, Bench, fqdn, published
@@ -166,3 +166,29 @@ def test_an_unknown_option_of_a_tunnel_is_refused(bring: Callable[..., Result]) 
         outcome = bring(device, "psk", customer_device_tunnel_options=options).failed()
         assert device.received == []
     assert "keyrings is unknown to cisco_iosxe, which takes object, number" in outcome.output
+
+
+def test_panos_commits_for_the_administrator_that_the_user_names(bring: Callable[..., Result]) -> None:
+    with listening(PanOs) as (device, tunnel):
+        provider = {"ip_address": "127.0.0.1", "port": device.port, "api_key": "api-key"}
+        variables = {"customer_device_panos_provider": provider, "customer_device_panos_admin": USER}
+        bring(device, "psk", customer_device_reauthenticate="never", **variables).ok()
+        assert device.key_of(tunnel) == NEW
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_one_bad_tunnel_of_two_fails_the_host_unless_the_user_says_otherwise(
+    bring: Callable[..., Result], partial: bool
+) -> None:
+    other = Wanted(OTHER_ID, "cf-01234567", "cf-01234567", ENDPOINT, fqdn(OTHER_ID), OLD)
+    tunnels = [published(TUNNEL_ID, "site-a", NEW, "applied"), published(OTHER_ID, "site-b", NEW, "applied")]
+    tunnels[1]["ike_ids"] = {**tunnels[1]["ike_ids"], "fqdn": fqdn(OTHER_ID)}
+    with listening(IosXe) as (device, _tunnel):
+        device.configure(other)
+        device.know(other, 7200)
+        variables = {"customer_device_tunnels": tunnels, "customer_device_partial_failure": partial}
+        outcome = bring(device, "psk", **variables)
+    if partial:
+        assert [x["status"] for x in outcome.ok().result("Show")["msg"]] == ["confirmed", "failed"]
+    else:
+        assert "d: site-b: timeout: no new IKE_AUTH within 8 s" in outcome.failed().output
