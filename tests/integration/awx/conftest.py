@@ -57,7 +57,8 @@ class Site:
 
     def on_localhost(self, **more: Any) -> dict[str, Any]:
         """The extra variables of a job that rotates from localhost."""
-        return {"psk_rotation_hosts": "localhost", "psk_rotation_escrow": self.escrow, **more}
+        known = {"psk_rotation_tunnels": ["all"], "psk_rotation_unknown_psk": "rotate"}
+        return {"psk_rotation_hosts": "localhost", "psk_rotation_escrow": self.escrow, **known, **more}
 
     def records(self) -> dict[str, dict[str, Any]]:
         """The escrow's records by tunnel id."""

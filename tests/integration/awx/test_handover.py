@@ -39,6 +39,7 @@ def test_rotate_then_configure_by_the_lookup_then_confirm(site: Site) -> None:
     ids = list(site.tunnels())
     inventory = {f"site{n}": {**LOCAL, "psk_rotation_tunnels": ids[2 * n : 2 * n + 2]} for n in range(2)}
     template = {"psk_rotation_escrow": site.escrow, "psk_rotation_confirmation": "manual"}
+    template["psk_rotation_unknown_psk"] = "rotate"
 
     rotate = site.controller.run("rotate.yml", inventory=inventory, extra_vars=template).succeeded()
     assert set(rotate.stats) == {"magicwan_psk_rotation"}

@@ -48,7 +48,7 @@ def test_an_explicit_localhost_whose_python_lacks_requests_rotates(site: Site, b
     trapped = site.controller.run("module.yml", project={"module.yml": MODULE_TASK}, **options)
     assert trapped.status == "failed"
     assert "Failed to import the required Python library (requests)" in trapped.stdout
-    job = site.controller.run("rotate.yml", extra_vars={"psk_rotation_escrow": site.escrow}, **options).succeeded()
+    job = site.controller.run("rotate.yml", extra_vars=site.on_localhost(), **options).succeeded()
     assert job.stats["magicwan_psk_rotation"]["changed"] == 4
 
 
@@ -63,6 +63,8 @@ def test_devices_beside_it_do_not_change_that(site: Site, bare_python: Path) -> 
         "site": {**LOCAL, "psk_rotation_tunnels": ["all"]},
     }
     job = site.controller.run(
-        "rotate.yml", inventory=inventory, extra_vars={"psk_rotation_escrow": site.escrow}
+        "rotate.yml",
+        inventory=inventory,
+        extra_vars={"psk_rotation_escrow": site.escrow, "psk_rotation_unknown_psk": "rotate"},
     ).succeeded()
     assert job.stats["magicwan_psk_rotation"]["hosts"]["site"]["changed"] == 4

@@ -113,6 +113,7 @@ def test_a_job_that_was_canceled_while_devices_were_configured_is_resumed_by_the
     inventory = {f"site{n}": {**LOCAL, "psk_rotation_tunnels": names[2 * n : 2 * n + 2]} for n in range(2)}
     variables = {
         "psk_rotation_escrow": site.escrow,
+        "psk_rotation_unknown_psk": "rotate",
         "psk_rotation_device_tasks": str(tasks),
         "devices": str(devices),
     }

@@ -42,4 +42,5 @@ def test_four_slices_that_each_rotate_a_thousand_tunnels_from_their_implicit_loc
 def test_four_slices_of_devices_rotate_each_tunnel_once(site: Site) -> None:
     ids = list(site.tunnels())
     inventory = {f"device{n}": {**LOCAL, "psk_rotation_tunnels": ids[2 * n : 2 * n + 2]} for n in range(8)}
-    rotate_in_slices(site, inventory, {"psk_rotation_escrow": site.escrow})
+    known = {"psk_rotation_unknown_psk": "rotate", "psk_rotation_confirmation": "none"}
+    rotate_in_slices(site, inventory, {"psk_rotation_escrow": site.escrow, **known})

@@ -13,12 +13,14 @@ import pytest
 from tests.harness.simulator import Simulator
 from tests.integration.modules.conftest import Tell, Told, may_fail, task
 
-ALL = {"hosts": ["localhost"], "claims": {"localhost": ["all"]}}
+ALL = {"psk_rotation_tunnels": ["all"]}
 
 
 def step(name: str, folder: Path, /, **options: Any) -> dict[str, Any]:
     escrow = {"backend": "file", "path": str(folder / "psks.yml")}
-    return task(name, "psk_rotation_step", escrow=escrow, **{"operation": "begin", **ALL, **options})
+    made = task(name, "psk_rotation_step", escrow=escrow, **{"operation": "begin", "unknown_psk": "rotate", **options})
+    # As variables of the task, since the step looks into those of its hosts.
+    return {**made, "vars": {**ALL, "psk_rotation_escrow": escrow}}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_a_check_run_says_that_it_would_change_and_writes_nothing(told: Told) ->
 
 
 def test_the_first_step_does_everything_without_devices(told: Told) -> None:
-    assert told.of("statuses")["msg"] == ["promoted"]
+    assert told.of("statuses")["msg"] == ["handed_over"]
     assert all(told.after[i]["psk"] != told.before[i]["psk"] for i in told.after)
 
 
