@@ -52,7 +52,7 @@ def _learned(record: Record, psk: str, on: str | None, claim: Claim) -> Record |
             return None
         pending = replace(pending, applied_on=later_time(pending.applied_on, on), at_least=True, delivered=False)
         if record.state == ROLLING_BACK:
-            return replace(record, pending=pending, rollback=Rollback())
+            return replace(record, pending=pending, rollback=Rollback(at_least=True))
         return record.of_state(APPLIED, pending=pending, rollback=None, reason=None, seen=None)
     if current and current.psk == psk:
         on = later_time(current.applied_on, on)
