@@ -91,7 +91,7 @@ def test_a_project_without_the_samples_playbooks_is_named_as_such(story: Story, 
     (tmp_path / "site.yml").write_text("- hosts: all\n", encoding="utf-8")
     story.awx.world.projects[URL] = tmp_path
     result = story.set_up(ENVIRONMENT).failed()
-    assert 'the project "Magic WAN" lacks audit.yml, check.yml, confirm.yml' in result.output
+    assert 'the project "Magic WAN" lacks adopt.yml, audit.yml, check.yml, confirm.yml' in result.output
 
 
 def test_with_the_cause_mended_the_next_run_makes_every_object(story: Story) -> None:

@@ -44,6 +44,20 @@ def held(told: Told, results: list[dict[str, Any]]) -> list[str]:
     return [told.after[x["id"]]["psk"] for x in results]
 
 
+def someone_else_sets(simulator: Simulator, ids: list[str]) -> Task:
+    """Somebody else sets PSKs, at a time that no tolerance takes for that of ours."""
+    return {
+        "name": "Set the PSKs in the dashboard",
+        "ansible.builtin.uri": {
+            "url": f"{simulator.sim_url}/tunnels/{{{{ item }}}}",
+            "method": "PATCH",
+            "body": {"psk": "SetInTheDashboard0123456789", "last_generated_on": "2026-01-01T00:00:00Z"},
+            "body_format": "json",
+        },
+        "loop": ids,
+    }
+
+
 # -- what is set when -----------------------------------------------------------------------------------------------
 
 
@@ -53,8 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rotation(tell: Tell, folder: Path) -> Told:
-    """Four tunnels with a PSK and two without."""
+def rotation(tell: Tell, folder: Path, simulator_process: Simulator) -> Told:
+    """Four tunnels with a PSK and two without; later somebody else replaces the four."""
 
     def tasks(tunnels: list[dict[str, Any]]) -> list[Task]:
         with_psk, without = ([x for x in tunnels if bool(x["psk"]) is wanted] for wanted in (True, False))
@@ -70,6 +84,7 @@ def rotation(tell: Tell, folder: Path) -> Told:
             {**psk("rotate again with applied_on", psks=BATCH, state="rotated"), "register": "again"},
             {**psk("young enough", psks=four, max_age="90d", state="rotated"), "register": "young"},
             {**psk("too old", psks=four, max_age="0"), "register": "old"},
+            someone_else_sets(simulator_process, [x["id"] for x in four]),
             {**psk("applied_on of a replaced key", psks=BATCH), "register": "replaced"},
             *(keep(name, folder) for name in ("missing", *registers, "replaced") if name != "rotated"),
         ]
