@@ -22,7 +22,9 @@ OPERATIONS = ("mark_gone", "forget", "unstick")
 
 
 class ActionModule(ControllerAction):
-    """One repair of the records of any number of tunnels."""
+    """One repair of the records of any number of tunnels. Its result says what was not repaired, and has to be seen."""
+
+    holds_psks = False
 
     def spec(self) -> ArgumentSpec:
         """See the module's documentation."""

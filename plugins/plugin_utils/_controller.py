@@ -53,8 +53,11 @@ def printable(text: str) -> str:
 
 
 class ControllerAction(ActionBase):
-    """Every result is censored, since most hold PSKs; an error leaves as one line without a secret."""
+    """A result is censored, since most hold PSKs, unless the action says that it has none; an error leaves as one line
+    without a secret.
+    """
 
+    holds_psks = True
     _supports_check_mode = True
     _requires_connection = False
     variables: Mapping[str, t.Any]
@@ -74,7 +77,8 @@ class ControllerAction(ActionBase):
         except Exception as exc:  # pylint: disable=broad-exception-caught
             result.update(failed=True, msg=self.about(internal_error(exc).message, arguments))
         else:
-            result.setdefault("_ansible_no_log", True)
+            if self.holds_psks:
+                result.setdefault("_ansible_no_log", True)
         return result
 
     def spec(self) -> ArgumentSpec:

@@ -88,7 +88,7 @@ class PlayOfTask:
 
     def _host(self, name: str, settings: Sequence[str]) -> Host:
         host = self._manager._inventory.get_host(name)
-        variables = self._manager.get_vars(play=self._play, host=host, task=self._task, include_hostvars=False)
+        variables = self._manager.get_vars(play=self._play, host=host, task=self._task)
         templar = self._templar.copy_with_new_env(available_variables=variables)
         raw = {x: variables[x] for x in settings if x in variables}
         return Host(name, frozenset(variables), raw, {x: templar.template(value) for x, value in raw.items()})

@@ -223,13 +223,15 @@ def _always(make: Callable[[Place, int], Work]) -> Callable[[Place, int], Callab
 # -- a: the role -----------------------------------------------------------------------------------------------------
 
 ROLE = [{"role": "magicwan.cloudflare.psk_rotation"}]
+# The fleet's PSKs are those of the simulator, which no escrow knows.
+ROTATE = {"psk_rotation_force": True, "psk_rotation_unknown_psk": "rotate"}
 
 
 def _role(
     escrow: Callable[[Place], dict[str, Any]], **variables: Any
 ) -> Callable[[Place, int], Callable[[Place], Work]]:
     def make(place: Place, size: int) -> Work:
-        extra = {"psk_rotation_force": True, "psk_rotation_escrow": escrow(place), **variables}
+        extra = {**ROTATE, "psk_rotation_tunnels": ["all"], "psk_rotation_escrow": escrow(place), **variables}
         return Work(play(roles=ROLE), extra_vars=extra, psks=size)
 
     return _always(make)
@@ -334,7 +336,7 @@ def _devices(place: Place, size: int) -> Callable[[Place], Work]:
     def again(place: Place) -> Work:
         place.fleet(2 * size)
         extra = {
-            "psk_rotation_force": True,
+            **ROTATE,
             "psk_rotation_escrow": _file(place),
             "psk_rotation_device_tasks": str(hook),
             "psk_rotation_reach_tasks": str(hook),

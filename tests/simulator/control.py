@@ -35,7 +35,7 @@ class Reset(_Strict):
 
 
 class Change(_Strict):
-    """A change to one tunnel that did not come through the API."""
+    """A change to one tunnel that did not come through the API. A customer endpoint of null is taken away."""
 
     psk: str | None = Field(default=None, min_length=1)
     last_generated_on: str | None = Field(default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")
@@ -113,7 +113,7 @@ class Control:
         if change.psk is not None:
             tunnel = tunnel.with_psk(change.psk, stamp, stamp)
         fields: dict[str, Any] = change.model_dump(
-            include={"name", "description", "customer_endpoint", "last_generated_on"}, exclude_none=True
+            include={"name", "description", "customer_endpoint", "last_generated_on"}, exclude_unset=True
         )
         if fields or change.psk is not None:
             fields["modified_on"] = stamp

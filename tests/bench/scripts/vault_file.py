@@ -49,9 +49,7 @@ def record(name: str, psk: str, applied: Mapping[str, Any], run: str) -> dict[st
             "made_on": applied_on,
             "rotation_id": run,
             "wave": 1,
-            "exposure_seconds": None,
             "confirmed": False,
-            "confirmed_on": None,
         },
         "previous": None,
         "pending": None,
@@ -60,8 +58,10 @@ def record(name: str, psk: str, applied: Mapping[str, Any], run: str) -> dict[st
         "lease": None,
         "reason": None,
         "history": [
-            {"on": now, "event": event, "rotation_id": run} for event in ("prepared", "applied", "promoted unconfirmed")
+            {"on": now, "event": event, "rotation_id": run} for event in ("prepared", "applied", "handed_over")
         ],
+        "group": name,
+        "device": False,
     }
 
 

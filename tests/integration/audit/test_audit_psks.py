@@ -69,7 +69,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator
     ids = [x["id"] for x in simulator.state()["tunnels"]]
     audit("before")
     inventory = "localhost ansible_connection=local\n"
-    playbooks.run("magicwan.cloudflare.rotate_psks", inventory=inventory, extra_vars=escrow).ok()
+    first = {**escrow, "psk_rotation_tunnels": ["all"], "psk_rotation_unknown_psk": "rotate"}
+    playbooks.run("magicwan.cloudflare.rotate_psks", inventory=inventory, extra_vars=first).ok()
     secrets |= {*simulator.psks()}
     audit("after")
     audit("checked", check=True)

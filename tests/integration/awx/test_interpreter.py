@@ -65,6 +65,10 @@ def test_devices_beside_it_do_not_change_that(site: Site, bare_python: Path) -> 
     job = site.controller.run(
         "rotate.yml",
         inventory=inventory,
-        extra_vars={"psk_rotation_escrow": site.escrow, "psk_rotation_unknown_psk": "rotate"},
+        extra_vars={
+            "psk_rotation_escrow": site.escrow,
+            "psk_rotation_unknown_psk": "rotate",
+            "psk_rotation_confirmation": "none",
+        },
     ).succeeded()
     assert job.stats["magicwan_psk_rotation"]["hosts"]["site"]["changed"] == 4

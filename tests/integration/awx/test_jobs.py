@@ -35,7 +35,7 @@ def test_a_rotation_and_its_artifacts(site: Site) -> None:
 @pytest.mark.fleet(tunnels=4)
 def test_a_job_says_which_wave_has_ended(site: Site) -> None:
     job = site.controller.run("rotate.yml", extra_vars=site.on_localhost()).succeeded()
-    assert re.search(r"wave 1 of 2: 2 tunnels, 2 promoted, \d+\.\d s", job.stdout)
+    assert re.search(r"wave 1 of 2: 2 tunnels, 2 handed_over, \d+\.\d s", job.stdout)
 
 
 @pytest.mark.fleet(tunnels=4)

@@ -17,14 +17,19 @@ SLICES = 4
 
 
 def rotate_in_slices(site: Site, inventory: dict[str, dict[str, Any]], extra_vars: dict[str, Any]) -> None:
-    """Run all slices at once; afterwards each tunnel has exactly one new PSK, and the escrow knows it."""
+    """Run all slices at once; afterwards each tunnel has exactly one new PSK, and the escrow knows it.
+
+    A slice that comes upon a tunnel which another one has begun does not know how that ends, and says so.
+    """
     before = site.tunnels()
     jobs = [
         site.controller.start("rotate.yml", inventory=hosts, extra_vars=extra_vars)
         for hosts in sliced(inventory, SLICES)
     ]
     results = [job.wait() for job in jobs]
-    assert [x.status for x in results] == ["successful"] * SLICES, "\n".join(x.stdout[-2000:] for x in results)
+    shown = "\n".join(x.stdout[-2000:] for x in results)
+    assert "successful" in {x.status for x in results}, shown
+    assert all("another run works on it" in x.stdout for x in results if x.status != "successful"), shown
     assert Counter(len(x) for x in site.new_psks(before).values()) == {1: len(before)}
     records = site.records()
     assert {i: x["current"]["psk"] for i, x in records.items()} == {i: x["psk"] for i, x in site.tunnels().items()}

@@ -27,7 +27,7 @@ DEADLINE = 280.0
 DEVICES = """
 ansible_connection: local
 ansible_python_interpreter: "{{ ansible_playbook_python }}"
-psk_rotation_device_tasks: "{{ playbook_dir }}/tasks/device.yml"
+psk_rotation_device_tasks: %s
 """
 DEVICE_TASKS = """
 - name: Take the PSKs
@@ -87,12 +87,16 @@ class Awx(Story):
 
         ended = lambda: self.awx.jobs.all[workflow]["status"] in ENDED  # noqa: E731
         self.until(lambda: bool(waiting()) or ended(), f"workflow {workflow} waits for nobody")
-        assert waiting(), f"workflow {workflow} has ended {self.awx.jobs.all[workflow]}"
+        assert waiting(), f"workflow {workflow} has ended:\n{self.last_output()[-5000:]}"
         return waiting()[0]
 
     def decide(self, workflow: int, what: str) -> None:
         """Approve or deny."""
         assert self.call("POST", f"workflow_approvals/{self.approval(workflow)['id']}/{what}").status_code == 204
+
+    def last_output(self) -> str:
+        """What the last job has printed."""
+        return self.results[max(self.results)].stdout if self.results else ""
 
     def launched(self) -> list[str]:
         """The playbooks of all jobs until now."""
@@ -119,8 +123,9 @@ def set_up_awx(folder: Path, tunnels: int, **variables: Any) -> Iterator[Awx]:
     shutil.copytree(PROJECT, project)
     devices = folder / "devices"
     devices.mkdir(mode=0o700)
-    (project / "inventory" / "group_vars" / "magicwan.yml").write_text(DEVICES, encoding="utf-8")
-    (project / "tasks" / "device.yml").write_text(DEVICE_TASKS % devices, encoding="utf-8")
+    tasks = folder / "device.yml"
+    (project / "inventory" / "group_vars" / "magicwan.yml").write_text(DEVICES % tasks, encoding="utf-8")
+    tasks.write_text(DEVICE_TASKS % devices, encoding="utf-8")
 
     def listing(files: Path, source: str, env: Any) -> dict[str, Any]:
         return read(files, source, env, BIN / "ansible-inventory", ee_collections=collections())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow_file import FileEscrow
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_file import FileStore
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Stored
 
@@ -34,7 +34,7 @@ def escrow(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "psks.yml"
     vault = VaultLib([("default", VaultSecret(PASSWORD.encode()))])
     record = Record(name="berlin-1", current=Key(NOW), previous=Key(BEFORE))
-    FileEscrow(str(path), ACCOUNT, vault).store({"1" * 32: Stored(record, 0)})
+    FileStore(str(path), ACCOUNT, vault).store({"1" * 32: Stored(record, 0)})
     return {"backend": "file", "path": str(path)}
 
 

@@ -34,11 +34,18 @@ def test_on_localhost_tunnels_of_one_customer_endpoint_are_a_group(stage: Stage)
     assert_never_together(run, sites(stage))
 
 
-def test_tunnels_without_customer_endpoint_stand_alone(stage: Stage) -> None:
+def test_tunnels_without_customer_endpoint_are_grouped_by_their_names(stage: Stage) -> None:
     run = stage.rotate(then=()).ok()
-    alone = [x["id"] for x in run.before.values() if not x.get("customer_endpoint")]
-    assert alone
-    assert set(alone) <= set(run.waves[0])
+    nowhere = {x["name"]: x["id"] for x in run.before.values() if not x.get("customer_endpoint")}
+    assert [x[:-1] for x in nowhere] == ["Bogota 9 uplink "] * 2
+    assert_never_together(run, [list(nowhere.values())])
+
+
+def test_a_tunnel_without_customer_endpoint_whose_name_is_like_no_other_stands_alone(stage: Stage) -> None:
+    one, other = (i for i, x in stage.tunnels().items() if not x.get("customer_endpoint"))
+    stage.simulator.patch_tunnel(one, name="office of Bogota")
+    run = stage.rotate(then=()).ok()
+    assert {one, other} <= set(run.waves[0])
 
 
 def test_a_regular_expression_names_the_group(stage: Stage) -> None:
