@@ -178,6 +178,7 @@ class ActionModule(ControllerAction):
         if not keeps and mode == "rotate":
             self._display.warning("psk_rotation: without an escrow, a crash between Cloudflare and a device loses keys")
         manual = any(own.confirmation == "manual" for own in hooks.values() if own.tunnels)
+        within = parse_age(arguments["rollback_within"], "psk_rotation_rollback_within")
         options = Options(
             hosts=frozenset(batch),
             owner=self.owner(),
@@ -199,7 +200,7 @@ class ActionModule(ControllerAction):
             unknown_psk=arguments["unknown_psk"] if keeps else "",
             mode=mode,
             rollback_id=arguments["rollback_id"],
-            rollback_within=parse_age(arguments["rollback_within"], "psk_rotation_rollback_within") or DAY,
+            rollback_within=DAY if within is None else within,
             now=time.time_ns(),
         )
         return options, memory

@@ -94,6 +94,11 @@ class Awx(Story):
         """Approve or deny."""
         assert self.call("POST", f"workflow_approvals/{self.approval(workflow)['id']}/{what}").status_code == 204
 
+    def psks_set(self) -> dict[str, int]:
+        """How many PSKs each tunnel has had, by its name."""
+        state = self.simulator.state()
+        return {x["name"]: len(state["psk_history"].get(x["id"], ())) for x in state["tunnels"]}
+
     def last_output(self) -> str:
         """What the last job has printed."""
         return self.results[max(self.results)].stdout if self.results else ""

@@ -36,7 +36,7 @@ def test_the_last_rotation_is_rolled_back_once(stage: Stage) -> None:
     stage.rotate(then=()).ok()
     before = stage.psks()
     stage.rotate({"psk_rotation_force": True}, then=()).ok()
-    late = stage.rotate({**LAST, "psk_rotation_rollback_within": "1s"}, tasks_from="rollback", then=()).ok()
+    late = stage.rotate({**LAST, "psk_rotation_rollback_within": "0s"}, tasks_from="rollback", then=()).ok()
     assert not late.rotated
     run = stage.rotate(LAST, tasks_from="rollback", then=()).ok()
     assert stage.psks() == before == stage.current()
