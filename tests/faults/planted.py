@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,31 +16,27 @@ PARTS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
 
 @dataclass(frozen=True)
 class Weakness:
-    """What a copy lacks: ``text`` in ``file`` becomes ``instead``. ``row`` is a row that must fail then."""
+    """What a copy lacks: each text of ``changes`` in ``file`` becomes the other one. ``row`` must fail then."""
 
     file: str
-    text: str
-    instead: str
+    changes: Mapping[str, str]
     row: str
 
 
+RUN = "roles/psk_rotation/tasks/psk_rotation/run.yml"
 WEAKNESSES = {
-    "ignore_errors": Weakness(
-        "roles/psk_rotation/tasks/psk_rotation/run.yml", "  ignore_errors: false\n", "", "W1 ignore_errors-block"
-    ),
-    "ignore_unreachable": Weakness(
-        "roles/psk_rotation/tasks/psk_rotation/run.yml",
-        "  ignore_unreachable: false\n",
-        "",
-        "W3 ignore_unreachable-block",
-    ),
+    "ignore_errors": Weakness(RUN, {"  ignore_errors: false\n": ""}, "W1 ignore_errors-block"),
+    "ignore_unreachable": Weakness(RUN, {"  ignore_unreachable: false\n": ""}, "W3 ignore_unreachable-unproven"),
     "old_fact": Weakness(
-        "plugins/plugin_utils/_evidence.py", 'if said.get("wave") != token:', "if not said:", "W4 plain"
+        "plugins/plugin_utils/_evidence.py", {'if said.get("wave") != token:': "if not said:"}, "W4 plain"
     ),
+    # A handler has the play's keywords, so that one guard stands in for the other.
     "play_keywords": Weakness(
         "plugins/plugin_utils/_guards.py",
-        "    for keyword in play.ignoring:\n",
-        "    for keyword in ():\n",
+        {
+            "    for keyword in play.ignoring:\n": "    for keyword in ():\n",
+            "    if play.ignoring_handlers:\n": "    if ():\n",
+        },
         "W1 ignore_errors-handlers",
     ),
 }
@@ -58,7 +55,9 @@ def plant(name: str, folder: Path) -> Path:
             shutil.copy2(source, copy / part)
     path = copy / weakness.file
     text = path.read_text(encoding="utf-8")
-    if text.count(weakness.text) != 1:
-        raise RuntimeError(f"{weakness.file} does not hold {weakness.text!r} once: mend the weakness {name}")
-    path.write_text(text.replace(weakness.text, weakness.instead), encoding="utf-8")
+    for old, new in weakness.changes.items():
+        if text.count(old) != 1:
+            raise RuntimeError(f"{weakness.file} does not hold {old!r} once: mend the weakness {name}")
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
     return folder

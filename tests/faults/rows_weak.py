@@ -161,6 +161,12 @@ def _ignoring() -> Iterator[Weakening]:
             refused="on handlers would hide",
             variables=NOTIFYING,
         )
+    yield Weakening(
+        "ignore_unreachable-unproven",
+        "ignore_unreachable on block, and nothing proves a PSK",
+        in_block(ignore_unreachable=True),
+        variables={"psk_rotation_confirmation": "none"},
+    )
     both = {"ignore_errors": True, "ignore_unreachable": True}
     yield Weakening("ignore-both-block", "ignore_errors and ignore_unreachable on block", in_block(**both))
 
