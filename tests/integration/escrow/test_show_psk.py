@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_file import FileStore
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Stored
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_file import FileStore
 
 from tests.harness.playbook import Playbooks, core_bin
 from tests.harness.simulator import ACCOUNT
