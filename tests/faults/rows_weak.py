@@ -23,7 +23,8 @@ from tests.faults.scene import HOOKS, Run, Scene
 
 ROLE = "magicwan.cloudflare.psk_rotation"
 TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
-FILES = ("run", "wave_of_some", "reach", "wave", "device", "roll_back")
+STATIC = "run"
+FILES = (STATIC, "wave_of_some", "reach", "wave", "device", "roll_back")
 BAD = "dev01"
 LAST = "dev03"
 TROUBLES = {
@@ -211,8 +212,8 @@ def _elsewhere() -> Iterator[Weakening]:
     yield Weakening("loop-include_role", "loop on include_role", included(loop), refused="loop on the include_role")
 
 
-def task_names(folder: Path = TASKS) -> list[str]:
-    """The names of all tasks of a rotation, in the order of the files."""
+def task_names(folder: Path = TASKS) -> list[tuple[str, str]]:
+    """All tasks of a rotation, each as its file and its name, in the order of the files."""
 
     def names(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for task in tasks:
@@ -226,17 +227,19 @@ def task_names(folder: Path = TASKS) -> list[str]:
         folder / "main.yml",
         *(folder / "psk_rotation" / f"{x}.yml" for x in FILES),
     ]
-    return [x for file in files for x in names(yaml.safe_load(file.read_text(encoding="utf-8")))]
+    return [(file.stem, x) for file in files for x in names(yaml.safe_load(file.read_text(encoding="utf-8")))]
 
 
 def _parts() -> Iterator[Weakening]:
-    for number, name in enumerate(task_names(), 1):
+    for number, (file, name) in enumerate(task_names(), 1):
         yield Weakening(
             f"start-at-{number}",
             f"--start-at-task '{name}'",
             in_roles(),
             troubles=("W1",),
             args=("--start-at-task", f"{ROLE} : {name}"),
+            # Ansible finds the tasks of static includes only. It says that there is no other, and does nothing.
+            idle=file != STATIC,
         )
     yield Weakening("tags-role", "--tags of the role", in_roles(tags=["rotation"]), args=("--tags", "rotation"))
     yield Weakening(
