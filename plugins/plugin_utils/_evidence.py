@@ -35,8 +35,9 @@ def verdicts(
 ) -> list[Verdict]:
     """The verdict on each tunnel in flight, by positive evidence only.
 
-    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed}``. ``wave`` must be
-    ``token``, ``finished`` is in seconds since 1970, ``failed`` maps ids or names of single tunnels to reasons.
+    ``evidence`` maps hosts to what they reported: ``{wave, done, finished, reason, failed, returned}``. ``wave`` must
+    be ``token``, ``finished`` is in seconds since 1970, ``failed`` maps ids or names of single tunnels to reasons;
+    ``returned`` says that there is such a map among the host's facts, which Ansible may not let through.
     ``verifying`` are the hosts whose tasks succeed only if a new IKE_AUTH was seen.
     """
     by_host: dict[str, list[Flying]] = {}
@@ -64,6 +65,11 @@ def _why_not(said: Mapping[str, t.Any], own: Sequence[Flying], token: str) -> st
         return f"its device {own[0].host} did not report back"
     if said.get("done") is not True:
         return str(said.get("reason") or "its device tasks failed")
+    if said.get("returned"):
+        return (
+            f"psk_rotation_failed_tunnels of {own[0].host} is a host fact, which a module has returned or set_fact has"
+            " made cacheable: use set_fact alone"
+        )
     failed = said.get("failed")
     if failed in (None, "", {}):
         return None

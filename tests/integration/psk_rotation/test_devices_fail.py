@@ -102,6 +102,23 @@ def test_a_device_may_report_single_tunnels(stage: Stage) -> None:
     assert second not in run.rotated
 
 
+CACHEABLE = """
+- name: Hook | Name a tunnel in a fact that outlives the play
+  ansible.builtin.set_fact:
+    psk_rotation_failed_tunnels: {}
+    cacheable: true
+"""
+
+
+def test_failed_tunnels_in_a_host_fact_fail_all_tunnels_of_the_device(stage: Stage) -> None:
+    stage.rotate_devices(then=()).ok()
+    before = stage.psks()
+    hook = stage.write("hooks/cacheable.yml", CACHEABLE)
+    run = stage.rotate_devices({**FORCE, "psk_rotation_device_tasks": hook}, then=()).failed()
+    assert "is a host fact" in " ".join(run.failures)
+    assert stage.psks() == before
+
+
 def test_too_many_failures_stop_the_next_batch(stage: Stage) -> None:
     variables = {"psk_rotation_serial": 1, "psk_rotation_max_failures": 0, "broken_devices": ["device0"]}
     run = stage.rotate_devices(variables, then=()).failed()

@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
             return _stage(folder / host, wave)
         if arguments["mode"] == "reload":
             staged = json.loads((folder / f"{host}.staged").read_text(encoding="ascii"))
-            return {k: v for k, v in _configure(folder / host, staged, wrong).items() if k != "ansible_facts"}
+            return _configure(folder / host, staged, wrong)
         if arguments["mode"] == "verify":
             return _verify(folder / host, wave, wrong, arguments["sim_url"])
         return {"changed": False}
@@ -80,7 +80,7 @@ def _configure(device: Path, wave: list[dict[str, Any]], wrong: list[str]) -> di
     failing = {forward[0]["id"]: "the device refuses this PSK"} if "one" in wrong and forward else {}
     if "forget" not in wrong or not forward:
         _commit(device, {x["id"]: x["psk"] for x in wave if x["psk"] and x["id"] not in failing})
-    return {"changed": True, "ansible_facts": {"psk_rotation_failed_tunnels": failing}}
+    return {"changed": True, "failing": failing}
 
 
 def _commit(device: Path, psks: dict[str, str]) -> None:

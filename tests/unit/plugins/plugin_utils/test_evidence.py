@@ -87,6 +87,12 @@ def test_what_a_device_can_not_have_meant_fails_all_its_tunnels(failed: Any, wor
         assert verdict.reason == f"psk_rotation_failed_tunnels of a {words}"
 
 
+def test_failed_tunnels_that_ansible_may_not_have_let_through_fail_all_of_their_device() -> None:
+    for verdict in judged({**DONE, "returned": True}, flying=[FLYING, OTHER]):
+        assert verdict.reason is not None
+        assert "is a host fact" in verdict.reason
+
+
 def test_the_verdicts_come_in_the_order_of_the_tunnels() -> None:
     elsewhere = Flying("t3", "T3", "b", "r1")
     found = verdicts([OTHER, elsewhere, FLYING], {"a": DONE, "b": DONE}, "w1", ())
