@@ -15,7 +15,7 @@ nitpicky = True
 # Labels and variables of Ansible's own documentation.
 nitpick_ignore_regex = [
     ("std:ref", r"(ansible_collections\.ansible\.builtin\..*|[a-z_]+)"),
-    ("envvar", r"ANSIBLE_(CACHE|INVENTORY)_.*"),
+    ("envvar", r"ANSIBLE_(CACHE|INVENTORY|VAULT)_.*"),
 ]
 
 html_theme = "sphinx_ansible_theme"

@@ -102,7 +102,7 @@ options:
           - With V(vault_kv2), a file or a folder with the CA certificates to trust, in PEM format. No others are
             trusted then.
           - If not set, E(BAO_CACERT), E(VAULT_CACERT), E(BAO_CAPATH) or E(VAULT_CAPATH) is used, and if these are not
-            set either, what is trusted is as with O(ca_path).
+            set either, the certificates that Cloudflare's API is checked with by default are trusted.
         type: path
       validate_certs:
         description:
