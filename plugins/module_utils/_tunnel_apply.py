@@ -306,7 +306,7 @@ def _refused_field(exc: ApiError, body: Raw) -> str | None:
 
     ASSUMPTION REFUSED-FIELD: the refusal points at the field, or names it as Go's JSON decoder does.
     """
-    if type(exc) is not ApiError or exc.outcome_unknown:
+    if exc.__class__ is not ApiError or exc.outcome_unknown:
         return None
     unknown = _tunnel_plan.unknown_fields(body)
     if exc.pointer:

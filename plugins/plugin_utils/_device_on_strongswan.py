@@ -48,7 +48,7 @@ def plain(identity: str) -> str:
 def files(text: str) -> Iterator[tuple[str, str]]:
     """The files in what look.sh printed, with their text."""
     for part in re.split(r"^== (?=/)", text, flags=re.MULTILINE)[1:]:
-        name, _, body = part.partition("\n")
+        name, dummy, body = part.partition("\n")
         yield name.strip(), body
 
 

@@ -265,11 +265,9 @@ class Rotation:
                 self.client, to_send, validate_only=self.validate_only, guard=lambda: escrow.guard(to_send)
             )
         alone = not state.devices
-        go_on: Callable[[Record, Claim], Moved] | None = None
-        if alone and state.confirmation == "manual":
-            go_on = lambda record, claim: _transitions.release(record, None, claim)  # noqa: E731
-        elif alone:
-            go_on = lambda record, claim: _transitions.confirm(record, _status.HANDED_OVER, claim)  # noqa: E731
+        go_on = None
+        if alone:
+            go_on = _leave_waiting if state.confirmation == "manual" else _hand_over
         recorded = escrow.record(taken.psks, answers, failure.message if failure else None, go_on)
         now = time.time()
         kept = Moves({i: x for i, x in taken.moves.moved.items() if i not in taken.psks}, taken.moves.refused)
@@ -333,3 +331,11 @@ def _failed_so_far(state: State) -> int:
     """How many tunnels have failed in this run, this batch and those before."""
     counted = _status.counted_in(state.mode)
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
+
+
+def _leave_waiting(record: Record, claim: Claim) -> Moved:
+    return _transitions.release(record, None, claim)
+
+
+def _hand_over(record: Record, claim: Claim) -> Moved:
+    return _transitions.confirm(record, _status.HANDED_OVER, claim)

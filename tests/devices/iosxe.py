@@ -181,7 +181,7 @@ class IosXe(Device):
         """The lines that were given in a configuration mode."""
         parts = [entry.partition("|") for entry in self.received]
         return [
-            line for mode, _, line in parts if mode.startswith(("conf", "cfg", "ipsec")) and line not in ("", "end")
+            line for mode, _bar, line in parts if mode.startswith(("conf", "cfg", "ipsec")) and line not in ("", "end")
         ]
 
     def section(self, pattern: str) -> str:
@@ -234,7 +234,7 @@ class IosXe(Device):
 
     def clear(self, words: str) -> str:
         """`clear crypto ikev2 sa WORDS`."""
-        kind, _, what = words.partition(" ")
+        kind, _space, what = words.partition(" ")
         chosen = {
             sa.gateway
             for sa in self.ike.all()

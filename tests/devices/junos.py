@@ -151,7 +151,7 @@ class Junos(Device):
                 raise RpcError("unknown command")
 
     def _set(self, statement: str) -> None:
-        head, _, _value = statement.rpartition(" ")
+        head, _space, _value = statement.rpartition(" ")
         if head.endswith(("local-identity hostname", "local-identity user-at-hostname", "local-identity key-id")):
             head = head.rpartition(" ")[0]
         if not LISTS.search(head) and not statement.endswith(("ping", "no-anti-replay")):
@@ -205,7 +205,7 @@ class Junos(Device):
 
     def clear(self, words: str) -> str:
         """`clear security ike security-associations WORDS`."""
-        kind, _, what = words.partition(" ")
+        kind, _space, what = words.partition(" ")
         chosen = [x for x in self.ike.all() if kind == "index" and str(x.number) == what]
         if not chosen:
             raise RpcError("no such security association")
@@ -240,7 +240,7 @@ class _Session:
         while data := self._channel.recv(65536):
             waiting += data
             while END in waiting:
-                raw, _, waiting = waiting.partition(END)
+                raw, _end, waiting = waiting.partition(END)
                 if raw.strip() and not self._serve(raw.strip()):
                     return
 

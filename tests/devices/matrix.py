@@ -90,7 +90,7 @@ class Bench:
 
     def __init__(self, platform: str, collections: Path | None = None) -> None:
         self.platform = platform
-        module, _, name = PLATFORMS[platform][0].partition(":")
+        module, _colon, name = PLATFORMS[platform][0].partition(":")
         self._device: type[Device] = getattr(importlib.import_module(module), name)
         self._collections = collections or VENV / "collections"
 

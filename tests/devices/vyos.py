@@ -153,7 +153,7 @@ class VyOs(Device):
 def _quoted(statement: str) -> str:
     if statement.endswith(VALUELESS):
         return f"set {statement}"
-    head, _, value = statement.rpartition(" ")
+    head, _space, value = statement.rpartition(" ")
     return f"set {head} '{value}'"
 
 

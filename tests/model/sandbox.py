@@ -62,7 +62,11 @@ def _view(tunnel_id: str, name: str, endpoint: str | None) -> dict[str, Any]:
 @contextlib.contextmanager
 def simulated(world: World) -> Iterator[None]:
     """Within, the rotation's modules live in this world."""
-    clock, psk = _Clock(world), lambda length=48: world.new_psk()
+    clock = _Clock(world)
+
+    def psk(length: int = 48) -> str:
+        return world.new_psk()
+
     with contextlib.ExitStack() as stack:
         for module, name, stand_in in (
             (_rotation, "time", clock),
