@@ -38,6 +38,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     OF_HOST,
     complaints,
     hooks_of,
+    misspelt,
     patterns,
     refuse,
 )
@@ -110,6 +111,8 @@ class ActionModule(ControllerAction):
             for line in found.pop("left_alone"):
                 self.say(line)
             return found
+        if arguments["operation"] == "begin" and PlayOfTask(self._task, self._templar).within_itself():
+            return self._not_within()
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
         check_lease(arguments["lease"])
@@ -159,14 +162,25 @@ class ActionModule(ControllerAction):
             return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
-        return rotation.settle(state, self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence"))
+        evidence = self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence")
+        everybody = self.variables["hostvars"]
+        for host, said in evidence.items():
+            for told in misspelt(everybody[host]):
+                evidence[host] = {**said, "done": False, "reason": f"its tasks have set a variable: {told}"}
+        return rotation.settle(state, evidence)
+
+    def _not_within(self) -> Result:
+        """Fails, and keeps the state of the rotation around it, which needs it to settle what is in flight."""
+        self.say("psk_rotation: a task file of a rotation has begun another one, or has included a file of the role's")
+        return {**(self.variables.get("__psk_rotation_state") or {}), "failed": True}
 
     def _planned(self, arguments: Arguments) -> tuple[Options, Memory]:
         """Looks at the play and at the hosts of this batch, before anything is asked of anybody. Raises InputError."""
         mode, play = arguments["mode"], PlayOfTask(self._task, self._templar)
         batch = list(self.variables.get("ansible_play_batch") or ())
         hosts = play.hosts(batch, (*OF_HOST, *OF_BATCH))
-        refuse(complaints(play.keywords(), hosts, mode, os.path.isfile))
+        wrong_with = functools.cache(lambda path: play.wrong_with(path, mode))
+        refuse(complaints(play.keywords(), hosts, mode, wrong_with))
         hooks = {host.name: hooks_of(host) for host in hosts}
         memory = self._memory()
         everybody = self.variables.get("ansible_play_hosts_all") or batch

@@ -12,26 +12,34 @@ Seen to be there on ansible-core 2.16 to 2.22.
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible import context
+from ansible.errors import AnsibleError
+from ansible.playbook.helpers import load_list_of_blocks
+from ansible.playbook.task_include import TaskInclude
 
 PlayVariables = Mapping[str, t.Any]
+
+# A setting that is no variable.
+ENVIRONMENT = "the keyword environment"
 
 
 @dataclass(frozen=True)
 class Host:
     """One host of the batch, as the role sees it there. ``names`` are those of all its variables.
 
-    ``raw`` are settings as they were written, ``values`` the same with their templates resolved.
+    ``values`` are settings with their templates resolved, ``facts`` the names that set_fact, register and include_vars
+    have set.
     """
 
     name: str
     names: frozenset[str]
-    raw: Mapping[str, t.Any] = field(repr=False)
     values: Mapping[str, t.Any] = field(repr=False)
+    facts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Keywords:
     around: Sequence[str] = ()
     extra_names: frozenset[str] = frozenset()
     names_around: frozenset[str] = frozenset()
-    connection: str = ""
+    writes_in_check: bool = False
 
 
 class PlayOfTask:
@@ -78,20 +86,58 @@ class PlayOfTask:
             around=[x for node in self._chain[1:] for x in _weakened(node)],
             extra_names=frozenset(self._manager.extra_vars),
             names_around=frozenset(x for node in self._chain for x in _names_set(node, self._task._role)),
-            connection=str(play.connection or ""),
+            writes_in_check=bool(context.CLIARGS.get("check")) and not self._task.check_mode,
         )
+
+    def within_itself(self) -> bool:
+        """Whether this is a rotation that a task file of a rotation has begun."""
+        return any("psk_rotation_wave_results" in (getattr(x, "vars", None) or ()) for x in self._chain)
+
+    def wrong_with(self, path: str, mode: str) -> str:
+        """What keeps a task file from being run; nothing if all is well. It is loaded as Ansible does it later."""
+        if not os.path.isfile(path):
+            return f"there is no file {path!r}; give its whole path"
+        manager, loader, role = self._manager, self._task.get_loader(), self._task._role
+        known = {"psk_rotation_mode": mode, "psk_rotation_results": [], "psk_rotation_wave_results": []}
+        data = {"name": "Look at it", "ansible.builtin.include_tasks": {"file": path}, "vars": known}
+        around = {"role": role, "variable_manager": manager, "loader": loader}
+        try:
+            include = TaskInclude.load(data, block=self._task._parent, **around)
+            blocks = load_list_of_blocks(_loaded(loader, path), self._play, parent_block=include, **around)
+        except AnsibleError as exc:
+            told = " ".join(str(exc.message).split("The error appears")[0].split())
+            return f"{path} can't be run: {told}"
+        found = list(_tasks(blocks))
+        if not found:
+            return f"{path} holds no task"
+        own = os.path.join(role._role_path, "tasks")
+        hits = [x for task in found if task._role is role for x in _files_of(task, include) if _is_in(own, x)]
+        return f"{path} includes {hits[0]}, by which the role's own file is meant: give the whole path" if hits else ""
 
     def hosts(self, names: Iterable[str], settings: Iterable[str]) -> list[Host]:
         """These hosts, with these settings as the role has them there."""
         wanted = list(settings)
         return [self._host(name, wanted) for name in names]
 
+    def _around(self, keyword: str) -> list[t.Any]:
+        """What stands for a keyword around the role as it was written, innermost first; on the task it is resolved."""
+        places = [*self._chain[1:], self._task._role]
+        found = [getattr(x, f"_{keyword}", None) for x in places]
+        return [*(x for x in found if isinstance(x, (str, list, Mapping))), getattr(self._play, keyword)]
+
     def _host(self, name: str, settings: Sequence[str]) -> Host:
         host = self._manager._inventory.get_host(name)
         variables = self._manager.get_vars(play=self._play, host=host, task=self._task)
         templar = self._templar.copy_with_new_env(available_variables=variables)
-        raw = {x: variables[x] for x in settings if x in variables}
-        return Host(name, frozenset(variables), raw, {x: templar.template(value) for x, value in raw.items()})
+        raw = {"ansible_connection": self._around("connection")[0], **variables}
+        raw[ENVIRONMENT] = self._around("environment")
+        facts = [getattr(self._manager, x, {}).get(name) or () for x in ("_nonpersistent_fact_cache", "_vars_cache")]
+        return Host(
+            name,
+            frozenset(variables),
+            {x: templar.template(raw[x]) for x in settings if x in raw},
+            frozenset().union(*facts),
+        )
 
 
 def _ancestors(task: t.Any) -> Iterator[t.Any]:
@@ -108,6 +154,30 @@ def _tasks(blocks: Iterable[t.Any]) -> Iterator[t.Any]:
                 yield from _tasks([part])
             else:
                 yield part
+
+
+def _loaded(loader: t.Any, path: str) -> t.Any:
+    """The tasks of a file. Raises AnsibleError."""
+    try:
+        found = loader.load_from_file(path, trusted_as_template=True)
+    except TypeError:  # before ansible-core 2.19
+        found = loader.load_from_file(path)
+    if not isinstance(found, (list, type(None))):
+        raise AnsibleError("it must be a list of tasks")
+    return found
+
+
+def _files_of(task: t.Any, include: t.Any) -> Iterator[str]:
+    """The task files that a task includes, or that it was imported from, within an include."""
+    for node in _ancestors(task):
+        if node is include:
+            return
+        if isinstance(node, TaskInclude) and node._role is include._role:
+            yield str(node.args.get("_raw_params") or "")
+
+
+def _is_in(folder: str, path: str) -> bool:
+    return not os.path.isabs(path) and os.path.isfile(os.path.join(folder, path))
 
 
 def _names_set(node: t.Any, own_role: t.Any) -> Iterator[str]:
