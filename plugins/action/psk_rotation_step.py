@@ -39,6 +39,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     complaints,
     hooks_of,
     misspelt,
+    of_handlers,
     patterns,
     refuse,
 )
@@ -164,9 +165,11 @@ class ActionModule(ControllerAction):
             return rotation.roll_back(state)
         evidence = self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence")
         everybody = self.variables["hostvars"]
+        handlers = list(of_handlers(PlayOfTask(self._task, self._templar).keywords()))
         for host, said in evidence.items():
-            for told in misspelt(everybody[host]):
-                evidence[host] = {**said, "done": False, "reason": f"its tasks have set a variable: {told}"}
+            wrong = [*handlers, *(f"its tasks have set a variable: {x}" for x in misspelt(everybody[host]))]
+            if wrong and isinstance(said, Mapping) and said.get("done"):
+                evidence[host] = {**said, "done": False, "reason": "; ".join(wrong)}
         return rotation.settle(state, evidence)
 
     def _not_within(self) -> Result:

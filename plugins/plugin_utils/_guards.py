@@ -146,9 +146,7 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
         yield f"the strategy {play.strategy} runs the rotation once a host: use linear (strategy, ANSIBLE_STRATEGY)"
     for keyword in play.ignoring:
         yield f"{keyword} on the play would hide a failed device or handler: take it off the play"
-    if play.ignoring_handlers:
-        named = ", ".join(play.ignoring_handlers[:SHOWN])
-        yield f"ignore_errors or ignore_unreachable on handlers would hide their failure: take it off ({named})"
+    yield from of_handlers(play)
     if play.max_fail_percentage is not None:
         yield "max_fail_percentage ends a play before its tunnels are rolled back: use psk_rotation_max_failures"
     if play.any_errors_fatal and play.has_handlers:
@@ -161,10 +159,20 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
         yield "check_mode: false would have a check run write to Cloudflare: take it off play, blocks and role"
 
 
+def of_handlers(play: Keywords) -> Iterator[str]:
+    """What is wrong with the handlers that are known so far."""
+    if play.ignoring_handlers:
+        named = ", ".join(play.ignoring_handlers[:SHOWN])
+        yield f"ignore_errors or ignore_unreachable on handlers would hide their failure: take it off ({named})"
+
+
 def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
     """Which variables are misspelt, or must not be extra variables."""
     names = frozenset().union(*(x.names for x in hosts))
     yield from misspelt(names | play.extra_names)
+    for name in sorted(names.intersection(_names.SET_BY_HOOKS) - play.names_around - play.extra_names):
+        if any(name in x.names and name not in x.facts for x in hosts):
+            yield f"{name} is set by the tasks of a device, with set_fact: take it off the inventory and the play"
     for name in sorted(frozenset().union(*(x.facts for x in hosts))):
         if name.startswith(_names.INTERNAL) and name not in _names.OWN_FACTS:
             yield f"{name} is internal and can't be set by a task"
@@ -289,6 +297,7 @@ def _default_reach(host: Host) -> str:
 
 def _of_hooks(hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]) -> Iterator[str]:
     without: list[str] = []
+    left_out: list[str] = []
     unreachable: list[str] = []
     manual: dict[bool, str] = {}
     wrong: dict[str, list[str]] = {}
@@ -307,6 +316,7 @@ def _of_hooks(hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]
             yield f"psk_rotation_confirmation of {host.name} is verify, but psk_rotation_verify_tasks names no tasks"
         if not own.tunnels:
             continue
+        left_out += [host.name] * host.left_out
         manual.setdefault(own.confirmation == "manual", host.name)
         if mode in ACTING_MODES and not own.acts and not own.chosen and not is_local(host):
             without.append(host.name)
@@ -314,6 +324,8 @@ def _of_hooks(hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]
         if own.acts and own.reach == REACH_BY_PING and _connection(host) not in known:
             unreachable.append(host.name)
     yield from (f"{told} ({_named(names)})" for told, names in wrong.items())
+    if left_out:
+        yield f"a condition (when) around the role leaves out {_named(left_out)}: leave it out of the play instead"
     if without:
         yield (
             f"{_named(without)} have tunnels and no device tasks: set psk_rotation_device_tasks or"

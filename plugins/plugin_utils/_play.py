@@ -33,13 +33,14 @@ class Host:
     """One host of the batch, as the role sees it there. ``names`` are those of all its variables.
 
     ``values`` are settings with their templates resolved, ``facts`` the names that set_fact, register and include_vars
-    have set.
+    have set. ``left_out``: a condition (when) around the role does not hold for it, so that it takes no part.
     """
 
     name: str
     names: frozenset[str]
     values: Mapping[str, t.Any] = field(repr=False)
     facts: frozenset[str] = frozenset()
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class PlayOfTask:
         self._templar = templar
         self._manager = task.get_variable_manager()
         self._chain = list(_ancestors(task))
-        self._play: t.Any = getattr(self._chain[-1], "_play", None)
+        # The innermost is the one that runs, and knows the handlers of roles that were included meanwhile.
+        self._play: t.Any = next((x._play for x in self._chain if getattr(x, "_play", None)), None)
+        found = [getattr(node, "when", None) for node in self._chain[1:]]
+        self._conditions = [x for when in found for x in (when if isinstance(when, list) else [when]) if x is not None]
 
     def keywords(self) -> Keywords:
         """What stands around the role."""
@@ -78,7 +82,9 @@ class PlayOfTask:
         return Keywords(
             strategy=str(play.strategy),
             ignoring=[x for x in ("ignore_errors", "ignore_unreachable") if getattr(play, x)],
-            ignoring_handlers=[str(x.get_name()) for x in handlers if x.ignore_errors or x.ignore_unreachable],
+            ignoring_handlers=list(
+                dict.fromkeys(str(x.get_name()) for x in handlers if x.ignore_errors or x.ignore_unreachable)
+            ),
             has_handlers=bool(handlers),
             any_errors_fatal=bool(play.any_errors_fatal),
             max_fail_percentage=play.max_fail_percentage,
@@ -137,6 +143,7 @@ class PlayOfTask:
             frozenset(variables),
             {x: templar.template(raw[x]) for x in settings if x in raw},
             frozenset().union(*facts),
+            not all(_holds(templar, x) for x in self._conditions),
         )
 
 
@@ -174,6 +181,14 @@ def _files_of(task: t.Any, include: t.Any) -> Iterator[str]:
             return
         if isinstance(node, TaskInclude) and node._role is include._role:
             yield str(node.args.get("_raw_params") or "")
+
+
+def _holds(templar: t.Any, condition: t.Any) -> bool:
+    if isinstance(condition, bool):
+        return condition
+    if hasattr(templar, "evaluate_conditional"):
+        return bool(templar.evaluate_conditional(condition))
+    return bool(templar.template(f"{{% if {condition} %}}1{{% endif %}}"))  # before ansible-core 2.19
 
 
 def _is_in(folder: str, path: str) -> bool:
