@@ -264,8 +264,7 @@ def patterns(given: t.Any, host: str) -> list[str]:
             given = [given] if given else []
     if not isinstance(given, (list, tuple)):
         raise InputError(f"{where} must be a list of ids, names or patterns, not {_names.kind(given)}")
-    bad = next((x for x in given if not isinstance(x, str) or not x), None)
-    if bad is not None:
+    for bad in (x for x in given if not isinstance(x, str) or not x):
         raise InputError(f"{where} holds {bad!r}, which is not text: put names into quotes")
     return [str(x) for x in given]
 

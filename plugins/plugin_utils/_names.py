@@ -73,7 +73,7 @@ def unknown(names: Iterable[str]) -> list[str]:
 def _looks_like_ours(name: str) -> bool:
     """Whether the name is one of ours but for a slip, such as psk_rotaton_force or PSK_ROTATION_FORCE."""
     written = name.lower()
-    if not any(_alike(written[: len(x)], x) for x in PREFIXES):
+    if not any(len(written) > len(x) + 1 and _alike(written[: len(x)], x) for x in PREFIXES):
         return False
     near = nearest(name)
     return near is not None and _alike(written, near)
