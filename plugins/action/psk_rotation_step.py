@@ -30,6 +30,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     ControllerAction,
     Result,
     check_lease,
+    printable,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
@@ -138,7 +139,7 @@ class ActionModule(ControllerAction):
                 after = rotation.begin(self.rotation_id(), options, memory, preflight=arguments["preflight"])
                 memory.waves += len(after.waves)
             else:
-                after = self._step(rotation, t.cast(State, state), arguments)
+                after = self._step(rotation, t.cast(State, state), arguments, memory)
         results = after.results
         if self._task.check_mode:
             results = {host: [in_check(x) for x in own] for host, own in results.items()}
@@ -150,12 +151,12 @@ class ActionModule(ControllerAction):
         memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
         memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
         remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
-        return _shown(after, results, {**summaries, **before})
+        return {**_shown(after, results, {**summaries, **before}), "silent": memory.silent}
 
     def _memory(self) -> Memory:
         return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
 
-    def _step(self, rotation: Rotation, state: State, arguments: Arguments) -> State:
+    def _step(self, rotation: Rotation, state: State, arguments: Arguments, memory: Memory) -> State:
         if arguments["operation"] == "wave":
             index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
             said = self._facts(batch, "__psk_rotation_reached")
@@ -163,7 +164,10 @@ class ActionModule(ControllerAction):
             return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
-        evidence = self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence")
+        asked = {x.host for x in state.in_flight}
+        evidence = self._facts(asked, "__psk_rotation_evidence")
+        heard = {x for x, said in evidence.items() if isinstance(said, Mapping) and said.get("wave") == state.token}
+        memory.silent = sorted({*memory.silent, *asked} - heard)
         everybody = self.variables["hostvars"]
         handlers = list(of_handlers(PlayOfTask(self._task, self._templar).keywords()))
         for host, said in evidence.items():
@@ -186,6 +190,7 @@ class ActionModule(ControllerAction):
         refuse(complaints(play.keywords(), hosts, mode, wrong_with))
         hooks = {host.name: hooks_of(host) for host in hosts}
         memory = self._memory()
+        memory.silent = []
         everybody = self.variables.get("ansible_play_hosts_all") or batch
         others = play.hosts(
             [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
@@ -258,7 +263,7 @@ def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
         "failed": bool(failures),
         "failures": failures,
         "left_alone": [str(x["left_alone"]) for x in summaries if x["left_alone"]],
-        "msg": message,
+        "msg": printable(message),
         "ansible_facts": facts,
         "_ansible_no_log": False,
     }

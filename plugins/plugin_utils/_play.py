@@ -26,6 +26,9 @@ PlayVariables = Mapping[str, t.Any]
 
 # A setting that is no variable.
 ENVIRONMENT = "the keyword environment"
+META = ("meta", "ansible.builtin.meta", "ansible.legacy.meta")
+# What ends the role, or its batch, before anybody can fail for what is not done.
+ENDS = ("end_role", "end_batch")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ class PlayOfTask:
         found = list(_tasks(blocks))
         if not found:
             return f"{path} holds no task"
+        ends = [x for x in found if x._role is role and x.action in META and x.args.get("_raw_params") in ENDS]
+        if ends:
+            return f"{path} has meta: {ends[0].args['_raw_params']}, which would end the rotation, too: use when"
         own = os.path.join(role._role_path, "tasks")
         hits = [x for task in found if task._role is role for x in _files_of(task, include) if _is_in(own, x)]
         return f"{path} includes {hits[0]}, by which the role's own file is meant: give the whole path" if hits else ""

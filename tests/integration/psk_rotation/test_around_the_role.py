@@ -139,7 +139,7 @@ def test_an_internal_variable_that_a_task_sets_is_refused(stage: Stage, core: st
     assert_refused(stage, run, "__psk_rotation_mode is internal")
 
 
-@pytest.mark.parametrize("where", ["vars", "vars_files", "role", "include", "set_fact", "register", "include_vars"])
+@pytest.mark.parametrize("where", ["vars", "vars_files", "include", "set_fact", "register", "include_vars"])
 def test_a_misspelt_variable_is_refused_wherever_it_is_set(stage: Stage, where: str) -> None:
     name, value = "psk_rotation_max_failure", "0"
     path = stage.write("hooks/vars.yml", f"{name}: {value}\n")
@@ -147,7 +147,6 @@ def test_a_misspelt_variable_is_refused_wherever_it_is_set(stage: Stage, where: 
     around = {
         "vars": play(vars={name: value}),
         "vars_files": play(vars_files=[path]),
-        "role": with_role(**{name: value}),
         "include": with_include(vars={name: value}),
         "set_fact": play(pre_tasks=[{"name": "Set it", "ansible.builtin.set_fact": {name: value}}]),
         "register": play(pre_tasks=[look]),
@@ -155,6 +154,12 @@ def test_a_misspelt_variable_is_refused_wherever_it_is_set(stage: Stage, where: 
     }[where]
     run = stage.rotate_devices(play=around, then=())
     assert_refused(stage, run, f"{name} is not a variable of the collection: did you mean psk_rotation_max_failures?")
+
+
+def test_a_misspelt_parameter_of_the_role_is_refused(stage: Stage, core: str | None) -> None:
+    run = stage.rotate_devices(play=with_role(psk_rotation_max_failure="0"), core=core, then=()).failed()
+    assert "psk_rotation_max_failure." in run.failures[0]
+    assert run.waves == []
 
 
 def test_facts_with_the_names_of_results_do_not_change_what_device_tasks_get(stage: Stage, core: str | None) -> None:

@@ -173,3 +173,36 @@ def test_handlers_of_a_role_that_the_device_tasks_include_may_not_ignore_errors(
     text = f"- name: Go on\n  ansible.builtin.include_role:\n    name: {role}\n"
     run = hook(stage, text, inventory=stage.devices(), core=core).failed()
     assert "ignore_errors or ignore_unreachable on handlers would hide their failure" in run.failures[-1]
+
+
+@pytest.mark.parametrize("end", ["end_role", "end_batch"])
+def test_device_tasks_that_end_the_role_or_its_batch_are_refused(stage: Stage, core: str | None, end: str) -> None:
+    run = hook(stage, f"- name: Leave\n  ansible.builtin.meta: {end}\n", inventory=stage.devices(), core=core)
+    assert_refused(stage, run, "own.yml", f"meta: {end}", "which would end the rotation, too")
+
+
+def test_for_a_host_that_leaves_the_role_unseen_another_one_fails(stage: Stage, core: str | None) -> None:
+    leave = "- name: Leave\n  ansible.builtin.meta: end_role\n  when: inventory_hostname == 'device0'\n"
+    deep = stage.write("hooks/deep.yml", leave)
+    run = hook(
+        stage,
+        f"- name: Go on\n  ansible.builtin.include_tasks: {deep}\n{DEVICE_HOOK}",
+        inventory=stage.devices(),
+        core=core,
+    ).failed()
+    assert run.before[stage.own("device0")[0]]["name"] in run.failures[-1]
+    assert "its device device0 did not report back" in run.failures[-1]
+
+
+def test_what_a_terminal_would_obey_is_shown_escaped(stage: Stage, core: str | None) -> None:
+    first = stage.own("device0")[0]
+    stage.simulator.patch_tunnel(first, name="ber\x1b[31mlin\none")
+    inventory = stage.devices()
+    inventory["all"]["hosts"]["device0"]["psk_rotation_tunnels"] = stage.own("device0")
+    text = (
+        '- name: Say why\n  ansible.builtin.set_fact:\n    psk_rotation_hook_reason: "no \\e[31mlight"\n'
+        "- name: Fail\n  ansible.builtin.fail:\n    msg: it is broken\n"
+    )
+    run = hook(stage, text, inventory=inventory, core=core).failed()
+    assert "\x1b" not in run.result.output
+    assert "ber\\x1b[31mlin\\none" in run.failures[-1] or "ber\\x1b[31mlin\\none" in run.failures[-2]
