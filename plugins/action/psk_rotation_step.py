@@ -47,6 +47,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     DAY,
     MODES,
+    NAMES_SHOWN,
     UNKNOWN_PSK,
     Account,
     Options,
@@ -143,8 +144,10 @@ class ActionModule(ControllerAction):
         results = after.results
         if self._task.check_mode:
             results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        others = {"unclaimed": len(memory.unclaimed), "unclaimed_names": memory.unclaimed[:NAMES_SHOWN]}
         summaries = {
-            host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
+            host: {**summary(own, len(after.waves), after.rotation_id, after.mode), **others}
+            for host, own in results.items()
         }
         before = {host: {"failures": due, "left_alone": ""} for host, due in memory.due.items() if host not in results}
         memory.keep(results)

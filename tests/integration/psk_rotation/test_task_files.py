@@ -206,3 +206,24 @@ def test_what_a_terminal_would_obey_is_shown_escaped(stage: Stage, core: str | N
     run = hook(stage, text, inventory=inventory, core=core).failed()
     assert "\x1b" not in run.result.output
     assert "ber\\x1b[31mlin\\none" in run.failures[-1] or "ber\\x1b[31mlin\\none" in run.failures[-2]
+
+
+def test_a_key_that_device_tasks_quote_is_shown_nowhere_and_not_in_the_escrows_history(
+    stage: Stage, core: str | None
+) -> None:
+    reason = "{{ psk_rotation_wave_results[0].psk }} was refused, {{ psk_rotation_results[0].psk }} as well"
+    text = (
+        f'- name: Say why\n  ansible.builtin.set_fact:\n    psk_rotation_hook_reason: "{reason}"\n  no_log: true\n'
+        "- name: Fail\n  ansible.builtin.fail:\n    msg: it is broken\n"
+    )
+    run = hook(stage, text, inventory=stage.devices(), core=core).failed()
+    assert "was refused" in run.failures[-1]
+    for record in stage.escrow().values():
+        for entry in record["history"]:
+            assert not [psk for psk in run.after.values() if psk["psk"] in str(entry)]
+
+
+def test_an_exposure_is_seconds_wherever_the_controller_lives(stage: Stage, core: str | None) -> None:
+    run = hook(stage, DEVICE_HOOK, inventory=stage.devices(), env={"TZ": "America/New_York"}, core=core).ok()
+    for device in ("device0", "device1"):
+        assert 0 <= run.summary(device)["exposure_p95_seconds"] < 3600
