@@ -162,16 +162,15 @@ class ActionModule(ControllerAction):
     def _step(self, rotation: Rotation, state: State, arguments: Arguments, memory: Memory) -> State:
         if arguments["operation"] == "wave":
             index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
-            said = self._facts(batch, "__psk_rotation_reached")
+            said = _told(self._variables(batch), "__psk_rotation_reached")
             wanted = f"{state.run_token}/{index}"
             return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
-        asked = {x.host for x in state.in_flight}
-        evidence = self._facts(asked, "__psk_rotation_evidence")
+        everybody = self._variables({x.host for x in state.in_flight})
+        evidence = _told(everybody, "__psk_rotation_evidence")
         heard = {x for x, said in evidence.items() if isinstance(said, Mapping) and said.get("wave") == state.token}
-        memory.silent = sorted({*memory.silent, *asked} - heard)
-        everybody = self.variables["hostvars"]
+        memory.silent = sorted({*memory.silent, *everybody} - heard)
         handlers = list(of_handlers(PlayOfTask(self._task, self._templar).keywords()))
         for host, said in evidence.items():
             wrong = [*handlers, *(f"its tasks have set a variable: {x}" for x in misspelt(everybody[host]))]
@@ -250,10 +249,16 @@ class ActionModule(ControllerAction):
 
         return show
 
-    def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
-        """What these hosts have reported. Hosts that have not are left out."""
+    def _variables(self, hosts: Iterable[str]) -> dict[str, Mapping[str, t.Any]]:
+        """All variables of these hosts, which Ansible gathers each time it is asked."""
         everybody = self.variables["hostvars"]
-        return {host: everybody[host][name] for host in hosts if everybody[host].get(name) is not None}
+        return {host: everybody[host] for host in hosts}
+
+
+def _told(variables: Mapping[str, Mapping[str, t.Any]], name: str) -> dict[str, t.Any]:
+    """What hosts have reported. Hosts that have not are left out."""
+    found = {host: own.get(name) for host, own in variables.items()}
+    return {host: said for host, said in found.items() if said is not None}
 
 
 def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:

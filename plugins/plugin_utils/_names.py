@@ -60,6 +60,7 @@ def inputs() -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.lru_cache(maxsize=1)
 def known() -> frozenset[str]:
     """All names with the roles' prefixes that mean something."""
     return inputs().union(OUTPUTS, SET_BY_HOOKS, OF_PLAYBOOKS)
@@ -67,9 +68,11 @@ def known() -> frozenset[str]:
 
 def unknown(names: Iterable[str]) -> list[str]:
     """The names that begin like the roles' variables, or almost so, and mean nothing."""
-    return sorted(x for x in names if x not in known() and (x.startswith(PREFIXES) or _looks_like_ours(x)))
+    right = known()
+    return sorted(x for x in names if x not in right and (x.startswith(PREFIXES) or _looks_like_ours(x)))
 
 
+@functools.cache  # all hosts have much the same names
 def _looks_like_ours(name: str) -> bool:
     """Whether the name is one of ours but for a slip, such as psk_rotaton_force or PSK_ROTATION_FORCE."""
     written = name.lower()
