@@ -26,6 +26,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     Arguments,
     ControllerAction,
     Result,
+    printable,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import of_escrow, of_names, refuse
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
@@ -65,7 +66,7 @@ class ActionModule(ControllerAction):
         return {
             "changed": changed,
             "failed": found.failed,
-            "msg": message,
+            "msg": printable(message),
             "adopted": found.names(ADOPTED),
             "tunnels": list(found.tunnels),
             "without_tunnel": list(found.without_tunnel),

@@ -30,6 +30,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     ControllerAction,
     Result,
     check_lease,
+    printable,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
@@ -38,12 +39,15 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     OF_HOST,
     complaints,
     hooks_of,
+    misspelt,
+    of_handlers,
     patterns,
     refuse,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     DAY,
     MODES,
+    NAMES_SHOWN,
     UNKNOWN_PSK,
     Account,
     Options,
@@ -110,6 +114,8 @@ class ActionModule(ControllerAction):
             for line in found.pop("left_alone"):
                 self.say(line)
             return found
+        if arguments["operation"] == "begin" and PlayOfTask(self._task, self._templar).within_itself():
+            return self._not_within()
         if REQUESTS_IMPORT_ERROR is not None:
             raise InputError(missing_required_lib("requests"))
         check_lease(arguments["lease"])
@@ -134,41 +140,59 @@ class ActionModule(ControllerAction):
                 after = rotation.begin(self.rotation_id(), options, memory, preflight=arguments["preflight"])
                 memory.waves += len(after.waves)
             else:
-                after = self._step(rotation, t.cast(State, state), arguments)
+                after = self._step(rotation, t.cast(State, state), arguments, memory)
         results = after.results
         if self._task.check_mode:
             results = {host: [in_check(x) for x in own] for host, own in results.items()}
+        others = {"unclaimed": len(memory.unclaimed), "unclaimed_names": memory.unclaimed[:NAMES_SHOWN]}
         summaries = {
-            host: summary(own, len(after.waves), after.rotation_id, after.mode) for host, own in results.items()
+            host: {**summary(own, len(after.waves), after.rotation_id, after.mode), **others}
+            for host, own in results.items()
         }
         before = {host: {"failures": due, "left_alone": ""} for host, due in memory.due.items() if host not in results}
         memory.keep(results)
         memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
         memory.due.update({host: x["failures"] for host, x in summaries.items() if x["failures"]})
         remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
-        return _shown(after, results, {**summaries, **before})
+        return {**_shown(after, results, {**summaries, **before}), "silent": memory.silent}
 
     def _memory(self) -> Memory:
         return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
 
-    def _step(self, rotation: Rotation, state: State, arguments: Arguments) -> State:
+    def _step(self, rotation: Rotation, state: State, arguments: Arguments, memory: Memory) -> State:
         if arguments["operation"] == "wave":
             index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
-            said = self._facts(batch, "__psk_rotation_reached")
+            said = _told(self._variables(batch), "__psk_rotation_reached")
             wanted = f"{state.run_token}/{index}"
             return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
-        return rotation.settle(state, self._facts({x.host for x in state.in_flight}, "__psk_rotation_evidence"))
+        everybody = self._variables({x.host for x in state.in_flight})
+        evidence = _told(everybody, "__psk_rotation_evidence")
+        heard = {x for x, said in evidence.items() if isinstance(said, Mapping) and said.get("wave") == state.token}
+        memory.silent = sorted({*memory.silent, *everybody} - heard)
+        handlers = list(of_handlers(PlayOfTask(self._task, self._templar).keywords()))
+        for host, said in evidence.items():
+            wrong = [*handlers, *(f"its tasks have set a variable: {x}" for x in misspelt(everybody[host]))]
+            if wrong and isinstance(said, Mapping) and said.get("done"):
+                evidence[host] = {**said, "done": False, "reason": "; ".join(wrong)}
+        return rotation.settle(state, evidence)
+
+    def _not_within(self) -> Result:
+        """Fails, and keeps the state of the rotation around it, which needs it to settle what is in flight."""
+        self.say("psk_rotation: a task file of a rotation has begun another one, or has included a file of the role's")
+        return {**(self.variables.get("__psk_rotation_state") or {}), "failed": True}
 
     def _planned(self, arguments: Arguments) -> tuple[Options, Memory]:
         """Looks at the play and at the hosts of this batch, before anything is asked of anybody. Raises InputError."""
         mode, play = arguments["mode"], PlayOfTask(self._task, self._templar)
         batch = list(self.variables.get("ansible_play_batch") or ())
         hosts = play.hosts(batch, (*OF_HOST, *OF_BATCH))
-        refuse(complaints(play.keywords(), hosts, mode, os.path.isfile))
+        wrong_with = functools.cache(lambda path: play.wrong_with(path, mode))
+        refuse(complaints(play.keywords(), hosts, mode, wrong_with))
         hooks = {host.name: hooks_of(host) for host in hosts}
         memory = self._memory()
+        memory.silent = []
         everybody = self.variables.get("ansible_play_hosts_all") or batch
         others = play.hosts(
             [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
@@ -225,10 +249,16 @@ class ActionModule(ControllerAction):
 
         return show
 
-    def _facts(self, hosts: Iterable[str], name: str) -> dict[str, t.Any]:
-        """What these hosts have reported. Hosts that have not are left out."""
+    def _variables(self, hosts: Iterable[str]) -> dict[str, Mapping[str, t.Any]]:
+        """All variables of these hosts, which Ansible gathers each time it is asked."""
         everybody = self.variables["hostvars"]
-        return {host: everybody[host][name] for host in hosts if everybody[host].get(name) is not None}
+        return {host: everybody[host] for host in hosts}
+
+
+def _told(variables: Mapping[str, Mapping[str, t.Any]], name: str) -> dict[str, t.Any]:
+    """What hosts have reported. Hosts that have not are left out."""
+    found = {host: own.get(name) for host, own in variables.items()}
+    return {host: said for host, said in found.items() if said is not None}
 
 
 def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
@@ -241,7 +271,7 @@ def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
         "failed": bool(failures),
         "failures": failures,
         "left_alone": [str(x["left_alone"]) for x in summaries if x["left_alone"]],
-        "msg": message,
+        "msg": printable(message),
         "ansible_facts": facts,
         "_ansible_no_log": False,
     }

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import typing as t
 from collections.abc import Mapping
@@ -96,7 +97,7 @@ def connection_of(params: Mapping[str, t.Any], environment: Mapping[str, str] | 
     if not params.get("account_id"):
         raise InputError("account_id is missing: set it, or CLOUDFLARE_ACCOUNT_ID in the environment")
     for key in ("timeout", "retries"):
-        if params[key] < 0 or (key == "timeout" and not params[key]):
+        if not 0 <= params[key] < math.inf or (key == "timeout" and not params[key]):
             raise InputError(f"{key} must be greater than {'zero' if key == 'timeout' else 'or equal to zero'}")
     ca_path = params.get("ca_path")
     if ca_path and not os.path.isfile(ca_path):

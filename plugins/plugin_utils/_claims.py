@@ -45,6 +45,6 @@ def parse_limit(limit: t.Any, of: int) -> int:
     text = str(limit).strip()
     percent = text.endswith("%")
     number = text[:-1] if percent else text
-    if not number.isdigit() or (percent and int(number) > 100):
+    if not number.isdecimal() or (percent and int(number) > 100):
         raise InputError(f"psk_rotation_max_failures must be a number or a percentage such as 10%, not {limit!r}")
     return -(-of * int(number) // 100) if percent else int(number)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Verified
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._names import kind
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Flying, Outcome
 
 
@@ -74,18 +75,12 @@ def _why_not(said: Mapping[str, t.Any], own: Sequence[Flying], token: str) -> st
     if failed in (None, "", {}):
         return None
     if not isinstance(failed, Mapping):
-        return (
-            f"psk_rotation_failed_tunnels of {own[0].host} must map ids or names to reasons, not be a {_kind(failed)}"
-        )
+        return f"psk_rotation_failed_tunnels of {own[0].host} must map ids or names to reasons, not be {kind(failed)}"
     known = {x.id for x in own} | {x.name for x in own}
     wrong = next((x for x in failed if x not in known), None)
     if wrong is not None:
         return f"psk_rotation_failed_tunnels of {own[0].host} holds {wrong!r}, which is no tunnel of this wave"
     return None
-
-
-def _kind(value: t.Any) -> str:
-    return "list" if isinstance(value, (list, tuple)) else "text" if isinstance(value, str) else type(value).__name__
 
 
 def rotations(found: Sequence[Verdict]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def parse_gate(given: Mapping[str, t.Any], lease: float) -> Gate | None:
     if unknown:
         raise InputError(f"psk_rotation_health.{unknown[0]} is not known; it may hold accept, {', '.join(SECONDS)}")
     accept = given.get("accept", Gate.accept)
-    if not isinstance(accept, (list, tuple)) or not accept or not set(accept) <= set(_health.STATES):
+    if not isinstance(accept, (list, tuple)) or not accept or not all(x in _health.STATES for x in accept):
         raise InputError(f"psk_rotation_health.accept must be a list of {', '.join(_health.STATES)}")
     times: dict[str, float] = {}
     for key in SECONDS:
@@ -58,7 +58,7 @@ def parse_gate(given: Mapping[str, t.Any], lease: float) -> Gate | None:
             times[key] = float(given.get(key, getattr(Gate, key)))
         except (TypeError, ValueError):
             raise InputError(f"psk_rotation_health.{key} must be a number of seconds") from None
-        if times[key] <= 0:
+        if not times[key] > 0:  # nor is what is not a number
             raise InputError(f"psk_rotation_health.{key} must be more than 0 seconds")
     if times["deadline"] >= lease:
         raise InputError(

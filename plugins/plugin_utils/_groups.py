@@ -118,6 +118,8 @@ def _mapped(tunnels: Sequence[Tunnel], group_by: Mapping[t.Any, t.Any]) -> dict[
     """Groups out of a mapping of groups to tunnels, or of tunnels to groups, which may be mixed."""
     named: dict[str, str] = {}
     for key, value in group_by.items():
+        if not value:
+            raise InputError(f"psk_rotation_group_by[{key!r}] is empty: it must be a list of tunnels, or name a group")
         patterns, name = ([key], value) if isinstance(value, str) else (value, str(key))
         try:
             chosen = _tunnel.select(tunnels, patterns)

@@ -13,6 +13,7 @@ Each complaint says what to do. All of one run come together.
 from __future__ import annotations
 
 import json
+import os
 import re
 import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _names
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import Host, Keywords
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import ENVIRONMENT, Host, Keywords
 
 STRATEGIES = ("linear", "ansible.builtin.linear", "ansible.legacy.linear")
 # Settings of one host. All others must be the same on all hosts of a batch, since its first host's are used for all.
@@ -62,6 +63,7 @@ OF_BATCH = (
     "psk_rotation_health",
     "psk_rotation_lease",
     "psk_rotation_secure_logging",
+    ENVIRONMENT,
 )
 # The task files that the role brings along, relative to its folder of tasks.
 OWN_HOOKS = "psk_rotation/hooks/"
@@ -119,9 +121,12 @@ class Hooks:
         return bool(self.device or self.verify)
 
 
-def complaints(play: Keywords, hosts: Sequence[Host], mode: str, exists: Callable[[str], bool]) -> list[str]:
-    """Everything that is wrong with the play, the settings and the hooks."""
-    return [*_of_keywords(play), *of_names(play, hosts), *_of_batch(hosts), *_of_hooks(hosts, mode, exists)]
+def complaints(play: Keywords, hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]) -> list[str]:
+    """Everything that is wrong with the play, the settings and the hooks.
+
+    ``wrong_with`` says what keeps a task file from being run, or nothing.
+    """
+    return [*_of_keywords(play), *of_names(play, hosts), *_of_batch(hosts, mode), *_of_hooks(hosts, mode, wrong_with)]
 
 
 def refuse(found: Sequence[str]) -> None:
@@ -141,9 +146,7 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
         yield f"the strategy {play.strategy} runs the rotation once a host: use linear (strategy, ANSIBLE_STRATEGY)"
     for keyword in play.ignoring:
         yield f"{keyword} on the play would hide a failed device or handler: take it off the play"
-    if play.ignoring_handlers:
-        named = ", ".join(play.ignoring_handlers[:SHOWN])
-        yield f"ignore_errors or ignore_unreachable on handlers would hide their failure: take it off ({named})"
+    yield from of_handlers(play)
     if play.max_fail_percentage is not None:
         yield "max_fail_percentage ends a play before its tunnels are rolled back: use psk_rotation_max_failures"
     if play.any_errors_fatal and play.has_handlers:
@@ -152,14 +155,27 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
         yield f"--skip-tags ({', '.join(play.skipped_tags)}) could skip tasks that configure a device: run without it"
     for keyword in play.around:
         yield f"{keyword} is not possible: run the role once on all hosts of the play"
+    if play.writes_in_check:
+        yield "check_mode: false would have a check run write to Cloudflare: take it off play, blocks and role"
+
+
+def of_handlers(play: Keywords) -> Iterator[str]:
+    """What is wrong with the handlers that are known so far."""
+    if play.ignoring_handlers:
+        named = ", ".join(play.ignoring_handlers[:SHOWN])
+        yield f"ignore_errors or ignore_unreachable on handlers would hide their failure: take it off ({named})"
 
 
 def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
     """Which variables are misspelt, or must not be extra variables."""
     names = frozenset().union(*(x.names for x in hosts))
-    for name in _names.unknown(names | play.extra_names):
-        near = _names.nearest(name)
-        yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
+    yield from misspelt(names | play.extra_names)
+    for name in sorted(names.intersection(_names.SET_BY_HOOKS) - play.names_around - play.extra_names):
+        if any(name in x.names and name not in x.facts for x in hosts):
+            yield f"{name} is set by the tasks of a device, with set_fact: take it off the inventory and the play"
+    for name in sorted(frozenset().union(*(x.facts for x in hosts))):
+        if name.startswith(_names.INTERNAL) and name not in _names.OWN_FACTS:
+            yield f"{name} is internal and can't be set by a task"
     for name in sorted(play.names_around):
         if name.startswith(_names.INTERNAL) or name in (*_names.OUTPUTS, *_names.SET_BY_HOOKS):
             yield f"{name} is set by the run itself, and a variable of a role, block or include would win: take it off"
@@ -170,13 +186,22 @@ def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
             yield f"{name} is set by the run itself and can't be an extra variable: hand it on under another name"
 
 
+def misspelt(names: Iterable[str]) -> Iterator[str]:
+    """Which of these names of variables mean nothing, although they look like the collection's."""
+    for name in _names.unknown(names):
+        near = _names.nearest(name)
+        yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _of_batch(hosts: Sequence[Host]) -> Iterator[str]:
+def _of_batch(hosts: Sequence[Host], mode: str) -> Iterator[str]:
     if not hosts:
         return
     first = hosts[0]
+    if mode == "rotate" and first.values.get("psk_rotation_max_age", "-") in (None, ""):
+        yield "psk_rotation_max_age is empty, so that no PSK would ever be due: set an age, such as 90d"
     for name in OF_BATCH:
         other = next((x for x in hosts[1:] if x.values.get(name) != first.values.get(name)), None)
         if other is not None:
@@ -187,14 +212,17 @@ def _of_batch(hosts: Sequence[Host]) -> Iterator[str]:
 def of_escrow(escrow: t.Any) -> Iterator[str]:
     """What is wrong with psk_rotation_escrow, whoever uses it."""
     if not isinstance(escrow, Mapping) or not escrow.get("backend"):
-        yield "psk_rotation_escrow must say where PSKs are kept, such as {backend: file, path: ~/magicwan/psks.yml}"
+        told = f", not be {_names.kind(escrow)}" if escrow and not isinstance(escrow, Mapping) else ""
+        example = "{backend: file, path: ~/magicwan/psks.yml}"
+        yield f"psk_rotation_escrow must say where PSKs are kept, such as {example}{told}"
         return
     path = escrow.get("path")
     if escrow["backend"] != "file" or path is None:
         return
-    if not isinstance(path, str) or not path.startswith(("/", "~")):
+    place = os.path.expandvars(os.path.expanduser(path)) if isinstance(path, str) else ""
+    if not place.startswith("/") or not str(path).startswith(("/", "~")) or not place.isprintable():
         yield f"psk_rotation_escrow.path must begin with / or ~, not be relative to a working folder: {path!r}"
-    elif "ansible_collections" in Path(path).expanduser().resolve().parts:
+    elif {"ansible_collections"} & {*Path(os.path.normpath(place)).parts, *Path(place).resolve().parts}:
         yield f"psk_rotation_escrow.path lies within an installed collection, which an upgrade deletes: {path!r}"
 
 
@@ -235,9 +263,8 @@ def patterns(given: t.Any, host: str) -> list[str]:
         else:
             given = [given] if given else []
     if not isinstance(given, (list, tuple)):
-        raise InputError(f"{where} must be a list of ids, names or patterns, not {type(given).__name__}")
-    bad = next((x for x in given if not isinstance(x, str) or not x), None)
-    if bad is not None:
+        raise InputError(f"{where} must be a list of ids, names or patterns, not {_names.kind(given)}")
+    for bad in (x for x in given if not isinstance(x, str) or not x):
         raise InputError(f"{where} holds {bad!r}, which is not text: put names into quotes")
     return [str(x) for x in given]
 
@@ -247,7 +274,7 @@ def _text(host: Host, name: str) -> str:
     if value is None or value == "":
         return ""
     if not isinstance(value, str):
-        raise InputError(f"{name} of {host.name} must be text, not {type(value).__name__}")
+        raise InputError(f"{name} of {host.name} must be text, not {_names.kind(value)}")
     return str(value)
 
 
@@ -267,29 +294,37 @@ def _default_reach(host: Host) -> str:
     return REACH_BY_CONNECTION if connection in ANSWERED_BY_CONNECTION else REACH_BY_PING
 
 
-def _of_hooks(hosts: Sequence[Host], mode: str, exists: Callable[[str], bool]) -> Iterator[str]:
+def _of_hooks(hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]) -> Iterator[str]:
     without: list[str] = []
+    left_out: list[str] = []
     unreachable: list[str] = []
     manual: dict[bool, str] = {}
+    wrong: dict[str, list[str]] = {}
     for host in hosts:
         try:
             own = hooks_of(host)
         except InputError as exc:
             yield exc.message
             continue
-        for kind, path in (("reach", own.reach), ("device", own.device), ("verify", own.verify)):
-            if path and not path.startswith(OWN_HOOKS) and not (path.startswith("/") and exists(path)):
-                yield f"psk_rotation_{kind}_tasks of {host.name}: there is no file {path!r}; give its whole path"
+        for name in (f"psk_rotation_{x}_tasks" for x in ("reach", "device", "verify")):
+            path = _text(host, name)
+            found = wrong_with(path) if path.startswith("/") else f"there is no file {path!r}; give its whole path"
+            if path and found:
+                wrong.setdefault(f"{name}: {found}", []).append(host.name)
         if own.confirmation == "verify" and not own.verify:
             yield f"psk_rotation_confirmation of {host.name} is verify, but psk_rotation_verify_tasks names no tasks"
         if not own.tunnels:
             continue
+        left_out += [host.name] * host.left_out
         manual.setdefault(own.confirmation == "manual", host.name)
         if mode in ACTING_MODES and not own.acts and not own.chosen and not is_local(host):
             without.append(host.name)
         known = (*ANSWERED_BY_HOST, *ANSWERED_BY_CONNECTION, "local")
         if own.acts and own.reach == REACH_BY_PING and _connection(host) not in known:
             unreachable.append(host.name)
+    yield from (f"{told} ({_named(names)})" for told, names in wrong.items())
+    if left_out:
+        yield f"a condition (when) around the role leaves out {_named(left_out)}: leave it out of the play instead"
     if without:
         yield (
             f"{_named(without)} have tunnels and no device tasks: set psk_rotation_device_tasks or"

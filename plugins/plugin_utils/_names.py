@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import functools
+import typing as t
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -18,6 +20,10 @@ import yaml
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 PREFIXES = ("psk_rotation_", "customer_device_", "adopt_psks_", "export_tunnels_", "show_psk_")
 INTERNAL = "__psk_rotation_"
+# What the role itself keeps as facts of a host.
+OWN_FACTS = ("__psk_rotation_state", "__psk_rotation_evidence", "__psk_rotation_reached")
+# How alike a name and its beginning must be to one of ours, if it does not begin like it. Others have names, too.
+ALIKE = 0.9
 # What the role publishes, and what hooks may set. None of them may be an extra variable.
 OUTPUTS = (
     "psk_rotation_results",
@@ -54,16 +60,45 @@ def inputs() -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.lru_cache(maxsize=1)
 def known() -> frozenset[str]:
     """All names with the roles' prefixes that mean something."""
     return inputs().union(OUTPUTS, SET_BY_HOOKS, OF_PLAYBOOKS)
 
 
-def unknown(names: frozenset[str]) -> list[str]:
-    """The names that begin like the roles' variables, and mean nothing."""
-    return sorted(x for x in names if x.startswith(PREFIXES) and x not in known())
+def unknown(names: Iterable[str]) -> list[str]:
+    """The names that begin like the roles' variables, or almost so, and mean nothing."""
+    right = known()
+    return sorted(x for x in names if x not in right and (x.startswith(PREFIXES) or _looks_like_ours(x)))
+
+
+@functools.cache  # all hosts have much the same names
+def _looks_like_ours(name: str) -> bool:
+    """Whether the name is one of ours but for a slip, such as psk_rotaton_force or PSK_ROTATION_FORCE."""
+    written = name.lower()
+    if not any(len(written) > len(x) + 1 and _alike(written[: len(x)], x) for x in PREFIXES):
+        return False
+    near = nearest(name)
+    return near is not None and _alike(written, near)
+
+
+def _alike(one: str, other: str) -> bool:
+    found = difflib.SequenceMatcher(None, one, other)
+    return found.quick_ratio() >= ALIKE and found.ratio() >= ALIKE
 
 
 def nearest(name: str) -> str | None:
     """The right name that a wrong one is most like."""
-    return next(iter(difflib.get_close_matches(name, sorted(known()), n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(name.lower(), sorted(known()), n=1, cutoff=0.6)), None)
+
+
+def kind(value: t.Any) -> str:
+    """What a value is called where it is the wrong one. The types of ansible-core have names of their own."""
+    kinds: tuple[tuple[str, type | tuple[type, ...]], ...] = (
+        ("text", str),
+        ("a boolean", bool),
+        ("a number", (int, float)),
+        ("a list", (list, tuple)),
+        ("a mapping", Mapping),
+    )
+    return next((name for name, types in kinds if isinstance(value, types)), type(value).__name__)

@@ -106,6 +106,7 @@ class Rotation:
         """
         tunnels = self.client.list_tunnels()
         owners = owners_of(tunnels, memory.claims)
+        memory.unclaimed = [str(x["name"]) for x in tunnels if x["id"] not in owners]
         names = {x["id"]: x["name"] for x in tunnels}
         escrow = self._escrow(rotation_id, names)
         records = escrow.open(_plan.scope(tunnels, owners, memory.places, options))

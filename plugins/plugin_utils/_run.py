@@ -34,8 +34,10 @@ class Memory:
     ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
     what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
     ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before. ``plans`` are
-    those of a check run, as a reviewer gets them. ``due`` are the failures of each host that it has not reported: a
-    host that has left the play can't, so that one of a later batch does.
+    those of a check run, as a reviewer gets them. ``silent`` are hosts that have not reported back, and so may take no
+    further part although they are in the play; ``unclaimed`` tunnels that no host of the play has. ``due`` are the
+    failures of each host that it has not reported: a host that has left the play can't, so that one of a later batch
+    does.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class Memory:
     places: dict[str, list[str | None]] | None = None
     plans: list[dict[str, t.Any]] = field(default_factory=list)
     due: dict[str, str] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+    unclaimed: list[str] = field(default_factory=list)
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""

@@ -208,6 +208,15 @@ def _elsewhere() -> Iterator[Weakening]:
     for place in ("include_role", "apply", "block", "import_role"):
         yield _on(place, "run_once", "run_once on the")
         yield _on(place, "delegate_to", "delegate_to on the", "localhost")
+    condition = f"inventory_hostname != '{LAST}'"
+    for place in ("role", "block", "include_role", "import_role"):
+        yield Weakening(
+            f"when-{place}",
+            f"a condition on {place} that leaves out a device",
+            PLACES[place](when=condition),
+            troubles=("W1",),
+            refused=f"a condition (when) around the role leaves out {LAST}",
+        )
     loop = {"loop": [1, 2], "loop_control": {"loop_var": "turn"}}
     yield Weakening("loop-include_role", "loop on include_role", included(loop), refused="loop on the include_role")
 
@@ -341,7 +350,8 @@ def _named_failures() -> Iterator[Weakening]:
         ("vars-role", "a parameter of the role sets psk_rotation_failed_tunnels", in_roles(**nothing)),
         ("vars-play", "a variable of the play sets psk_rotation_failed_tunnels", included(vars=nothing)),
     ):
-        yield Weakening(slug, told, play, troubles=("W5",), variables=unproven)
+        refused = "psk_rotation_failed_tunnels is set by the tasks of a device" if slug == "vars-play" else ""
+        yield Weakening(slug, told, play, troubles=("W5",), variables=unproven, refused=refused)
 
 
 def _pace() -> Iterator[Weakening]:

@@ -37,7 +37,7 @@ DEVICE_HOOK = """
       {{ failing_tunnels | default({}) | dict2items
          | selectattr('key', 'in', psk_rotation_wave_results | map(attribute='id')) | items2dict }}
 - name: Hook | Take the PSKs
-  keep:
+  ansible.legacy.keep:
     path: "{{ devices_folder }}/{{ inventory_hostname }}.jsonl"
     value: {wave: "{{ psk_rotation_wave_results }}", all: "{{ psk_rotation_results }}"}
   no_log: true
@@ -158,11 +158,14 @@ class Stage:
         variables: Mapping[str, Any] | None = None,
         *,
         playbook: str = "rotate_psks",
+        play: Mapping[str, Any] | None = None,
         tasks_from: str | None = None,
         then: Sequence[Mapping[str, Any]] = (PUBLISH,),
         **options: Any,
     ) -> Run:
-        """Run a playbook, or an entry point of the role, with the file escrow, and then plays that use its results."""
+        """Run a playbook, an entry point of the role, or a play of the user's own, with the file escrow, and then plays
+        that use its results.
+        """
         extra_vars = {
             "psk_rotation_escrow": {"backend": "file", "path": str(self.escrow_path)},
             "devices_folder": str(self.folder / "devices"),
@@ -181,7 +184,7 @@ class Stage:
             role = {"name": "magicwan.cloudflare.psk_rotation", "tasks_from": tasks_from}
             enter = {"name": "Enter the role", "ansible.builtin.include_role": role}
             first = {"hosts": "all", "gather_facts": False, "tasks": [enter]}
-        plays = [first, *then]
+        plays = [play or first, *then]
         env = {"ANSIBLE_ACTION_PLUGINS": str(ACTIONS), **options.pop("env", {})}
         result = self._playbooks.run(plays, extra_vars=extra_vars, env=env, **options)
         run = Run(result, before, self.tunnels(), self.simulator.journal(since=last))

@@ -131,3 +131,25 @@ def test_a_bad_value(stage: Stage, variable: str, value: Any, words: list[str]) 
         assert word in text
     assert run.waves == []
     assert not stage.escrow_path.exists()
+
+
+@pytest.mark.parametrize("playbook", ["rotate_psks", "reconcile_psks", "rollback_psks", "confirm_psks"])
+@pytest.mark.parametrize(("inventory", "hosts"), [(None, None), ("berlin\n", "paris"), ("berlin\n", "nobody*")])
+def test_a_playbook_without_hosts_fails(stage: Stage, playbook: str, inventory: str | None, hosts: str | None) -> None:
+    variables = {"psk_rotation_hosts": hosts}
+    run = stage.rotate(variables, playbook=playbook, inventory=inventory, then=()).failed()
+    assert f"no host matches {hosts or 'all'}: give an inventory" in run.failures[0]
+    assert run.requests == []
+
+
+def test_localhost_must_say_what_it_rotates(stage: Stage) -> None:
+    run = stage.rotate(inventory="localhost\n", then=())
+    assert_refused(stage, run, "psk_rotation_tunnels is empty on every host of the play")
+
+
+def test_tunnels_that_nobody_claims_are_told_and_are_in_the_summary(stage: Stage) -> None:
+    own, *others = stage.tunnels().values()
+    run = stage.rotate({"psk_rotation_tunnels": [own["id"]]}, then=()).ok()
+    names = [x["name"] for x in others]
+    assert f"no host of this play claims 3 of 4 tunnels: {', '.join(names)}" in run.result.stdout
+    assert (run.summary()["unclaimed"], run.summary()["unclaimed_names"]) == (3, names)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,10 @@ def test_an_empty_base_url_of_the_environment_counts_as_not_set() -> None:
     assert connect({**TOKEN_ENV, "CLOUDFLARE_BASE_URL": ""}).base_url == DEFAULT_BASE_URL
 
 
-@pytest.mark.parametrize(("option", "value"), [("timeout", 0), ("timeout", -1.0), ("retries", -1)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("timeout", 0), ("timeout", -1.0), ("timeout", math.nan), ("timeout", math.inf), ("retries", -1)],
+)
 def test_a_number_out_of_range_is_refused_by_its_name(option: str, value: float) -> None:
     with pytest.raises(InputError, match=f"^{option} must be greater than"):
         connect(TOKEN_ENV, **{option: value})

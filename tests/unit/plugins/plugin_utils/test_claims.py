@@ -53,7 +53,7 @@ def test_the_limit_of_failures(limit: Any, of: int, allowed: int) -> None:
     assert parse_limit(limit, of) == allowed
 
 
-@pytest.mark.parametrize("limit", ["", "%", "-1", "1.5", "10 %", "101%", "lots", None, True])
+@pytest.mark.parametrize("limit", ["", "%", "-1", "1.5", "10 %", "101%", "lots", "²", None, True])
 def test_a_bad_limit_of_failures_names_its_variable(limit: Any) -> None:
     with pytest.raises(InputError, match="psk_rotation_max_failures"):
         parse_limit(limit, 24)

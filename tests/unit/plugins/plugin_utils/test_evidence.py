@@ -77,8 +77,8 @@ def test_a_device_that_fails_no_tunnel_has_failed_none(nothing: Any) -> None:
     ("failed", "words"),
     [
         (["t1"], "must map ids or names to reasons, not be a list"),
-        ("t1", "must map ids or names to reasons, not be a text"),
-        (7, "must map ids or names to reasons, not be a int"),
+        ("t1", "must map ids or names to reasons, not be text"),
+        (7, "must map ids or names to reasons, not be a number"),
         ({"t9": "no light"}, "holds 't9', which is no tunnel of this wave"),
     ],
 )
