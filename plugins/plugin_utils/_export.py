@@ -74,6 +74,8 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
+# ansible-core has kinds of text of its own, which are all represented as text.
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
 _Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"'))
 
 
