@@ -232,6 +232,8 @@ def select(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> l
         by_name.setdefault(tunnel.get("name") or "", []).append(tunnel["id"])
     chosen: set[str] = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"{pattern!r} is no text: put the names and ids of tunnels into quotes")
         if pattern in ALL and (tunnels or pattern == "all"):
             chosen.update(by_id)
             continue

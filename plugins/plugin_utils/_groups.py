@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -25,8 +26,9 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # Tunnels whose names differ only in their last part back each other up, if they are no more than this.
 LARGEST_FAMILY = 4
 GROUPS_SHOWN = 10
-_LAST_PART = re.compile(r"^(.+)[-_. ][^-_. ]+$")
-_ENDING = re.compile(r"(?:(?<=\d)[a-z]|(?<=[a-z])\d+)$", re.IGNORECASE)
+_LAST_PART = re.compile(r"^(.+)[\W_][^\W_]+[\W_]*$")
+_LAST_SIGNS = re.compile(r"[\W_]+$")
+_ENDING = re.compile(r"(?:(?<=\d)[^\W\d_]|(?<=[^\W\d_])\d+)$")
 
 Tunnel = Mapping[str, t.Any]
 
@@ -123,6 +125,8 @@ def _mapped(tunnels: Sequence[Tunnel], group_by: Mapping[t.Any, t.Any]) -> dict[
         patterns, name = ([key], value) if isinstance(value, str) else (value, str(key))
         try:
             chosen = _tunnel.select(tunnels, patterns)
+            if not chosen:
+                raise InputError("names no tunnel: leave it out, or name those that back each other up")
         except (InputError, TypeError) as exc:
             why = exc.message if isinstance(exc, InputError) else "must be a list of tunnels, or name a group"
             raise InputError(f"psk_rotation_group_by[{key!r}]: {why}") from None
@@ -185,14 +189,14 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
     """Joins by device, customer endpoint, site, and family of names."""
     sets = _Sets(x["id"] for x in tunnels)
     labels: dict[str, str] = {}
-    rules: list[tuple[str, t.Callable[[Tunnel], str | None], int | None]] = [
-        ("site", lambda x: hints.sites.get(hints.host(x["id"]) or ""), None),
-        ("device", lambda x: hints.host(x["id"]), None),
-        ("customer endpoint", lambda x: _endpoint(x.get("customer_endpoint")), None),
-        ("names", lambda x: _family(x["name"] or ""), LARGEST_FAMILY),
+    rules: list[tuple[str, dict[str, list[str]], int | None]] = [
+        ("site", _by(tunnels, lambda x: hints.sites.get(hints.host(x["id"]) or "")), None),
+        ("device", _by(tunnels, lambda x: hints.host(x["id"])), None),
+        ("customer endpoint", _by(tunnels, lambda x: _endpoint(x.get("customer_endpoint"))), None),
+        ("names", _families(tunnels), LARGEST_FAMILY),
     ]
-    for what, key_of, largest in rules:
-        for key, own in _by(tunnels, key_of).items():
+    for what, found, largest in rules:
+        for key, own in found.items():
             joins = len(own) > 1 and (largest is None or len(own) <= largest)
             if joins:
                 sets.join(own, f"{what} {key}" if largest is None else f"names {key}*")
@@ -232,6 +236,19 @@ def _endpoint(address: str | None) -> str | None:
         return str(ip_address(address)) if address else None
     except ValueError:
         return address
+
+
+def _families(tunnels: Sequence[Tunnel]) -> dict[str, list[str]]:
+    """The tunnels of each family of names. One that has the rest as its whole name belongs to it, as berlin does to
+    berlin-backup."""
+    found = _by(tunnels, lambda x: _family(_plain(x["name"])))
+    named = _by(tunnels, lambda x: _plain(x["name"]))
+    return {key: [*own, *named.get(_LAST_SIGNS.sub("", key), ())] for key, own in found.items()}
+
+
+def _plain(name: str | None) -> str:
+    """A name however it is written."""
+    return unicodedata.normalize("NFC", name or "").casefold()
 
 
 def _family(name: str) -> str | None:

@@ -110,6 +110,15 @@ def test_a_group_is_named_after_its_site_so_that_a_later_run_knows_it() -> None:
         ("ber1", "ber2"),
         ("ber01", "ber02"),
         ("x1a", "x1b"),
+        ("malm\u00f61", "malm\u00f62"),
+        ("malm\u00f61", "malmo\u03082"),
+        ("\u6771\u4eac1", "\u6771\u4eac2"),
+        ("Berlin-a", "berlin-B"),
+        ("berlin/a", "berlin/b"),
+        ("berlin (1)", "berlin (2)"),
+        ("berlin", "berlin-backup"),
+        ("berlin", "Berlin2"),
+        ("berlin-1", "berlin-1-backup"),
         ("berlin-a", "berlin-b", "berlin-c"),
         ("berlin-a", "berlin-b", "berlin-c", "berlin-d"),
     ],
@@ -122,6 +131,10 @@ def test_five_tunnels_whose_names_differ_only_in_their_last_part_are_a_fleet_and
     groups = auto(named(*(f"site-{n}" for n in range(5))))
     assert joined(groups) == []
     assert groups.of == {f"t{n}": f"t{n}" for n in range(5)}
+
+
+def test_five_tunnels_one_of_which_has_the_rest_as_its_name_are_no_family() -> None:
+    assert joined(auto(named("site", *(f"site-{n}" for n in range(4))))) == []
 
 
 @pytest.mark.parametrize("names", [("berlin-a", "rome-a"), ("berlin", "rome"), ("a", "b"), ("1", "2"), ("-a", "-b")])
@@ -212,6 +225,9 @@ def test_a_mapping_names_tunnels_by_id_name_or_glob(group_by: dict[str, Any], ex
         ({"one": ["nowhere"]}, "'nowhere'"),
         ({"nowhere": "one"}, "'nowhere'"),
         ({"one": ["a-1", "a-?x"]}, "'a-\\?x'"),
+        ({"one": []}, "'one'.*names no tunnel"),
+        ({"one": [7]}, "'one'.*7 is no text: put .* into quotes"),
+        ({7: "one"}, "7 is no text: put .* into quotes"),
         ({"one": 7}, "must be a list of tunnels, or name a group"),
         ({"one": None}, "must be a list of tunnels, or name a group"),
         ({"one": []}, r"\['one'\] is empty"),
