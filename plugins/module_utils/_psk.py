@@ -36,6 +36,7 @@ NANO = 1_000_000_000
 TIME_TOLERANCE = 5 * NANO
 TIME_PRECISION = 6 * NANO // 10
 LATE_REQUEST = 3600 * NANO
+FAR_AHEAD = 86400 * NANO
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:?\d\d)")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -178,6 +179,12 @@ def later_time(one: str | None, other: str | None) -> str | None:
     return one if first is not None and (second is None or first > second) else other
 
 
+def lies_ahead(on: str | None, now: int) -> bool:
+    """Whether a time is the work of a wrong clock: by it, a PSK would not get old for long."""
+    then = parse_time(on)
+    return then is not None and then - now > FAR_AHEAD
+
+
 def due(
     reported: str | None, *, applied_on: str | None, max_age: int | None, rotate: bool, now: int
 ) -> tuple[bool, str]:
@@ -196,6 +203,8 @@ def due(
         made = parse_time(reported)
         if made is None:
             return True, f"the age of the PSK can't be told from {reported!r}"
+        if lies_ahead(reported, now):
+            return True, f"the age of the PSK can't be told: {reported} lies ahead; check the clock of this machine"
         if now - made > max_age * NANO:
             return True, f"the PSK of {reported} is older than {format_age(max_age)}"
         return False, f"the PSK of {reported} is not older than {format_age(max_age)}"

@@ -325,7 +325,8 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
     if current is None and not trace.shown:
         return _status.UNCHANGED, "nobody knows how old its PSK is"
     # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.
-    made_on = (current and (current.made_on or current.applied_on)) or trace.on
+    known = [x for x in (current and current.made_on, current and current.applied_on, trace.on) if x]
+    made_on = next((x for x in known if not _psk.lies_ahead(x, options.now)), known[0] if known else None)
     is_due, reason = _psk.due(made_on or "?", applied_on=None, max_age=options.max_age, rotate=False, now=options.now)
     return (_status.DUE if is_due else _status.UNCHANGED), reason
 

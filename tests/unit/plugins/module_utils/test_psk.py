@@ -150,6 +150,7 @@ def test_an_age_that_is_none_is_refused_by_its_option(age: str) -> None:
         (days_ago(10), None, 10 * 86400, False, False),
         (days_ago(-1), None, 0, False, False),
         ("a time of next year's format", None, 9 * 86400, False, True),
+        (days_ago(-2), None, 9 * 86400, False, True),
         # And without either, the state.
         (days_ago(10), None, None, False, False),
         (days_ago(10), None, None, True, True),

@@ -43,6 +43,12 @@ def test_a_tunnel_that_the_account_has_no_more_is_gone_and_keeps_its_psk(store: 
     assert store["t2"].keys() == {"old"}
 
 
+def test_a_tunnel_that_is_gone_is_told_once_by_its_name(mover: Mover) -> None:
+    first, second = (_upkeep.told(_upkeep.notice(mover, {"t1": "new"})) for _ in range(2))
+    assert first == ["the account shows 1 tunnels of the escrow no more, whose records are kept as gone: two"]
+    assert second == []
+
+
 def test_a_tunnel_that_is_gone_is_noticed_whatever_the_run_is_about(store: MemoryStore) -> None:
     mover = Mover(store, lambda: ME)
     mover.read(["t1"])
