@@ -417,7 +417,6 @@ class _EndingResponse(HTTPResponse):
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_EndingReader(raw, sock), 64 * 1024)
 
-
     def _read_status(self) -> t.Any:
         """The line of the answer itself: all that a server may say before it, such as 102 or 103, is passed over."""
         found = super()._read_status()  # type: ignore[misc]

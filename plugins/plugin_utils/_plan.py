@@ -296,6 +296,12 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
+        known = record.expected()
+        if found == _psk.OLDER and known and _psk.lies_ahead(known.on, options.now) and not options.force:
+            return _status.STUCK, (
+                f"its PSK is said to be of {known.on}, which lies ahead, so that a later one can't be told: check the"
+                " clock of this machine, or rotate with psk_rotation_force"
+            )
         late = found == _psk.LATE
         replaced = found == _psk.NEWER or late or trace.missing
         if _waits(record, options) and not replaced:

@@ -25,8 +25,10 @@ APPLIED, ROLLING_BACK, STUCK = "applied", "rolling_back", "stuck"
 UNRESOLVED = (PREPARED, IN_DOUBT, APPLIED, ROLLING_BACK)
 STATES = (IDLE, *UNRESOLVED, STUCK)
 
-# A lease that ends further ahead than this, in seconds, is the work of a wrong clock, and is not believed.
+# A lease that ends further ahead than this, in seconds, is the work of a wrong clock, and is not believed. Clocks of two
+# machines may be that far apart.
 LONGEST_LEASE = 86400.0
+CLOCKS_APART = 3600.0
 
 Data = dict[str, t.Any]
 
@@ -227,13 +229,13 @@ class Record:
         lives = claim.lives(lease.owner)
         if lives is not None:
             return lease.owner if lives else None
-        believed = claim.now < lease.until <= claim.now + LONGEST_LEASE
+        believed = claim.now < lease.until <= claim.now + LONGEST_LEASE + CLOCKS_APART
         return lease.owner if believed else None
 
     def believed_until(self, claim: Claim) -> float:
         """The end of its lease, as far as that can be right: from now to the longest lease."""
         until = self.lease.until if self.lease else claim.now
-        return min(max(claim.now, until), claim.now + LONGEST_LEASE)
+        return min(max(claim.now, until), claim.now + LONGEST_LEASE + CLOCKS_APART)
 
     def same_content(self, other: Record) -> bool:
         """Whether two records say the same, whatever revision a store gave them."""

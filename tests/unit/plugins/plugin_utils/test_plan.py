@@ -166,6 +166,11 @@ def test_the_canary_is_the_first_wave_alone() -> None:
         (known_on(YEARS_AHEAD, YEARS_AHEAD), trace(YEARS_AHEAD), {"max_age": OLD}, "due"),
         (known_on(YEARS_AHEAD, YEARS_AHEAD), trace(YEARS_AHEAD), {"max_age": None}, "unchanged"),
         (known_on(20, 20), trace(20), {"max_age": TIGHT}, "unchanged"),
+        # Nor can it hide what somebody else has set since.
+        (known_on(YEARS_AHEAD), trace(0), {}, "stuck"),
+        (known_on(YEARS_AHEAD), trace(0), {"mode": "rollback"}, "stuck"),
+        (known_on(YEARS_AHEAD), trace(0), {"force": True}, "due"),
+        (known_on(20), trace(LONG_AGO), {}, "unchanged"),
         # Somebody else's.
         (known(), trace(0), {}, "stuck"),
         (known(), trace(0), {"force": True}, "due"),

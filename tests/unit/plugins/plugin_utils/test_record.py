@@ -285,7 +285,13 @@ def test_an_owner_that_is_seen_to_have_ended_holds_nothing(minutes: float) -> No
     assert leased().holder(claim("other", minutes, lives=lambda owner: False)) is None
 
 
-@pytest.mark.parametrize(("until", "believed"), [(-1000, 0), (15, 15), (1e9, 24 * 60)])
+@pytest.mark.parametrize(("ahead", "holds"), [(0, True), (20, True), (24 * 60, False)])
+def test_the_longest_lease_of_a_machine_whose_clock_is_somewhat_ahead_holds(ahead: float, holds: bool) -> None:
+    record = leased(minutes=24 * 60 + ahead)
+    assert (record.holder(claim("other", 0)) is not None) is holds
+
+
+@pytest.mark.parametrize(("until", "believed"), [(-1000, 0), (15, 15), (1e9, 25 * 60)])
 def test_an_end_is_believed_from_now_to_the_longest_lease(until: float, believed: float) -> None:
     assert leased(minutes=until).believed_until(claim("other", 0)) == seconds(believed)
 

@@ -207,8 +207,12 @@ def test_of_a_file_that_is_cut_it_is_said_what_to_put_in_its_place(path: Path) -
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("", "must be the path of a file"), ("/", "must be the path of a file"), ("a\0b", "must be the path of a file")]
-    + [("~nobody-of-this-name/psks.yml", "there is no such user")],
+    [
+        ("", "must be the path of a file"),
+        ("/", "must be the path of a file"),
+        ("a\0b", "must be the path of a file"),
+        ("~nobody-of-this-name/psks.yml", "there is no such user"),
+    ],
 )
 def test_a_path_that_can_be_none_is_refused_by_its_option(given: str, words: str) -> None:
     message = refused(lambda: FileStore(given, ACCOUNT, vault()))

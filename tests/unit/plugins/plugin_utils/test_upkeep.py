@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _upkeep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import STUCK
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, STUCK, UNRESOLVED
 
 from tests.unit.plugins.plugin_utils.memory import MemoryStore
 from tests.unit.plugins.plugin_utils.records import ME, known, record_in
@@ -47,6 +48,22 @@ def test_a_tunnel_that_is_gone_is_told_once_by_its_name(mover: Mover) -> None:
     first, second = (_upkeep.told(_upkeep.notice(mover, {"t1": "new"})) for _ in range(2))
     assert first == ["the account shows 1 tunnels of the escrow no more, whose records are kept as gone: two"]
     assert second == []
+
+
+@pytest.mark.parametrize("state", UNRESOLVED)
+def test_a_tunnel_that_is_gone_half_way_stops_one_run_and_no_more(state: str) -> None:
+    store = MemoryStore({"t1": known(), "t2": replace(record_in(state), name="two")})
+    mover = Mover(store, lambda: ME)
+    mover.read(None)
+    with pytest.raises(InputError, match=rf"no PSK was sent: two \({state}\); if they were deleted, run again"):
+        _upkeep.check(_upkeep.notice(mover, {"t1": "one"}))
+    _upkeep.check(_upkeep.notice(mover, {"t1": "one"}))
+
+
+@pytest.mark.parametrize("state", [IDLE, STUCK])
+def test_a_tunnel_that_is_gone_with_nothing_to_finish_stops_nobody(state: str) -> None:
+    mover = Mover(MemoryStore({"t2": record_in(state)}), lambda: ME)
+    _upkeep.check(_upkeep.notice(mover, {}))
 
 
 def test_a_tunnel_that_is_gone_is_noticed_whatever_the_run_is_about(store: MemoryStore) -> None:
