@@ -25,8 +25,8 @@ APPLIED, ROLLING_BACK, STUCK = "applied", "rolling_back", "stuck"
 UNRESOLVED = (PREPARED, IN_DOUBT, APPLIED, ROLLING_BACK)
 STATES = (IDLE, *UNRESOLVED, STUCK)
 
-# A lease that ends further ahead than this, in seconds, is the work of a wrong clock, and is not believed. Clocks of two
-# machines may be that far apart.
+# A lease that ends further ahead than the longest, in seconds, and than the clocks of two machines may be apart, is the
+# work of a wrong clock, and is not believed.
 LONGEST_LEASE = 86400.0
 CLOCKS_APART = 3600.0
 

@@ -28,7 +28,7 @@ def typed(
     shows no value.
     """
     found: dict[str, t.Any] = {}
-    for name, what in _fields(kind):
+    for name, what in _fields(t.cast(t.Hashable, kind)):
         value = data.get(name)
         if value is None and name not in needed:
             continue
@@ -41,8 +41,8 @@ def typed(
 
 
 @functools.cache
-def _fields(kind: type[t.Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((x.name, str(x.type).split(" ", 1)[0]) for x in fields(kind))
+def _fields(kind: t.Hashable) -> tuple[tuple[str, str], ...]:
+    return tuple((x.name, str(x.type).split(" ", 1)[0]) for x in fields(t.cast(t.Any, kind)))
 
 
 def _is(value: t.Any, what: str) -> bool:
