@@ -125,7 +125,6 @@ class Rotation:
             noticed = _upkeep.notice(escrow, names)
             for line in _upkeep.told(noticed):
                 self.say(line)
-            _upkeep.check(noticed)
             stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:

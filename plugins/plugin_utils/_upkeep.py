@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _adoption, _repairs, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adoption import Candidate
@@ -41,25 +40,12 @@ def notice(mover: Mover, names: Mapping[str, str]) -> Moves:
 
 def told(noticed: Moves) -> list[str]:
     """What a person should know of what ``notice`` has found: a list may be incomplete, too."""
-    gone = [str(x.record.name) for x in noticed.moved.values() if x.record.gone]
+    gone = [x.record for x in noticed.moved.values() if x.record.gone]
     if not gone:
         return []
-    return [f"the account shows {len(gone)} tunnels of the escrow no more, whose records are kept as gone: {few(gone)}"]
-
-
-def check(noticed: Moves) -> None:
-    """Raises InputError where a tunnel is gone, for the first time, whose rotation is not finished.
-
-    The account's list may be incomplete: then the tunnel is there, and what backs it up must not be touched.
-    """
-    left = [
-        f"{x.record.name} ({x.record.state})" for x in noticed.moved.values() if x.record.gone and x.record.unresolved
-    ]
-    if left:
-        raise InputError(
-            f"the account shows {len(left)} tunnels no more whose rotation is not finished, and no PSK was sent:"
-            f" {few(left)}; if they were deleted, run again"
-        )
+    named = few([f"{x.name} (left {x.state})" if x.unresolved else str(x.name) for x in gone])
+    count = f"{len(gone)} tunnel{'' if len(gone) == 1 else 's'}"
+    return [f"the account shows {count} of the escrow no more, kept as gone with all PSKs: {named}"]
 
 
 def mark_gone(mover: Mover, ids: Sequence[str]) -> Moves:

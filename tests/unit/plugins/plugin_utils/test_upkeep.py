@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _upkeep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, STUCK, UNRESOLVED
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IN_DOUBT, STUCK
 
 from tests.unit.plugins.plugin_utils.memory import MemoryStore
 from tests.unit.plugins.plugin_utils.records import ME, known, record_in
@@ -46,24 +45,15 @@ def test_a_tunnel_that_the_account_has_no_more_is_gone_and_keeps_its_psk(store: 
 
 def test_a_tunnel_that_is_gone_is_told_once_by_its_name(mover: Mover) -> None:
     first, second = (_upkeep.told(_upkeep.notice(mover, {"t1": "new"})) for _ in range(2))
-    assert first == ["the account shows 1 tunnels of the escrow no more, whose records are kept as gone: two"]
+    assert first == ["the account shows 1 tunnel of the escrow no more, kept as gone with all PSKs: two"]
     assert second == []
 
 
-@pytest.mark.parametrize("state", UNRESOLVED)
-def test_a_tunnel_that_is_gone_half_way_stops_one_run_and_no_more(state: str) -> None:
-    store = MemoryStore({"t1": known(), "t2": replace(record_in(state), name="two")})
-    mover = Mover(store, lambda: ME)
-    mover.read(None)
-    with pytest.raises(InputError, match=rf"no PSK was sent: two \({state}\); if they were deleted, run again"):
-        _upkeep.check(_upkeep.notice(mover, {"t1": "one"}))
-    _upkeep.check(_upkeep.notice(mover, {"t1": "one"}))
-
-
-@pytest.mark.parametrize("state", [IDLE, STUCK])
-def test_a_tunnel_that_is_gone_with_nothing_to_finish_stops_nobody(state: str) -> None:
-    mover = Mover(MemoryStore({"t2": record_in(state)}), lambda: ME)
-    _upkeep.check(_upkeep.notice(mover, {}))
+def test_of_a_tunnel_that_is_gone_half_way_its_state_is_told_too() -> None:
+    mover = Mover(MemoryStore({"t1": known(), "t2": replace(record_in(IN_DOUBT), name="two")}), lambda: ME)
+    assert _upkeep.told(_upkeep.notice(mover, {})) == [
+        "the account shows 2 tunnels of the escrow no more, kept as gone with all PSKs: one, two (left in_doubt)"
+    ]
 
 
 def test_a_tunnel_that_is_gone_is_noticed_whatever_the_run_is_about(store: MemoryStore) -> None:
