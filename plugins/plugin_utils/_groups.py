@@ -125,8 +125,6 @@ def _mapped(tunnels: Sequence[Tunnel], group_by: Mapping[t.Any, t.Any]) -> dict[
         patterns, name = ([key], value) if isinstance(value, str) else (value, str(key))
         try:
             chosen = _tunnel.select(tunnels, patterns)
-            if not chosen:
-                raise InputError("names no tunnel: leave it out, or name those that back each other up")
         except (InputError, TypeError) as exc:
             why = exc.message if isinstance(exc, InputError) else "must be a list of tunnels, or name a group"
             raise InputError(f"psk_rotation_group_by[{key!r}]: {why}") from None
@@ -240,10 +238,14 @@ def _endpoint(address: str | None) -> str | None:
 
 def _families(tunnels: Sequence[Tunnel]) -> dict[str, list[str]]:
     """The tunnels of each family of names. One that has the rest as its whole name belongs to it, as berlin does to
-    berlin-backup."""
+    berlin-backup, unless they are too many with it."""
     found = _by(tunnels, lambda x: _family(_plain(x["name"])))
     named = _by(tunnels, lambda x: _plain(x["name"]))
-    return {key: [*own, *named.get(_LAST_SIGNS.sub("", key), ())] for key, own in found.items()}
+    for key, own in found.items():
+        heads = named.get(_LAST_SIGNS.sub("", key), [])
+        if len(own) + len(heads) <= LARGEST_FAMILY:
+            own += heads
+    return found
 
 
 def _plain(name: str | None) -> str:
