@@ -146,6 +146,10 @@ def test_why_names_a_family() -> None:
     assert auto(named("berlin-a", "berlin-b")).why == {"berlin-": "names berlin-*"}
 
 
+def test_a_family_is_named_as_its_first_tunnel_is_written() -> None:
+    assert set(auto(named("Berlin-a", "BERLIN-b")).members) == {"Berlin-"}
+
+
 def test_what_one_rule_joins_another_joins_further() -> None:
     tunnels = [tunnel("t0", "berlin-a", "192.0.2.1"), tunnel("t1", "berlin-b"), tunnel("t2", "lima", "192.0.2.1")]
     groups = auto(tunnels)
