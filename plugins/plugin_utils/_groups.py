@@ -239,18 +239,15 @@ def _endpoint(address: str | None) -> str | None:
 def _families(tunnels: Sequence[Tunnel]) -> dict[str, list[str]]:
     """The tunnels of each family of names. One that has the rest as its whole name belongs to it, as berlin does to
     berlin-backup, unless they are too many with it. The key is as the first of them is written."""
-    names = {x["id"]: str(x["name"] or "") for x in tunnels}
-    named = _by(tunnels, lambda x: _plain(names[x["id"]]))
+    names = {x["id"]: unicodedata.normalize("NFC", x["name"] or "") for x in tunnels}
+    named = _by(tunnels, lambda x: names[x["id"]].casefold())
     found: dict[str, list[str]] = {}
-    for key, own in _by(tunnels, lambda x: _family(_plain(names[x["id"]]))).items():
+    for key, own in _by(tunnels, lambda x: _family(names[x["id"]].casefold())).items():
         heads = named.get(_LAST_SIGNS.sub("", key), [])
-        found[_family(names[own[0]]) or key] = [*own, *heads] if len(own) + len(heads) <= LARGEST_FAMILY else own
+        label = _family(names[own[0]])
+        members = [*own, *heads] if len(own) + len(heads) <= LARGEST_FAMILY else own
+        found[key if label is None or label in found else label] = members
     return found
-
-
-def _plain(name: str) -> str:
-    """A name however it is written."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _family(name: str) -> str | None:

@@ -146,6 +146,11 @@ def test_why_names_a_family() -> None:
     assert auto(named("berlin-a", "berlin-b")).why == {"berlin-": "names berlin-*"}
 
 
+def test_two_families_are_two_however_their_letters_are_composed() -> None:
+    names = ["zu\u0308rich1", "zu\u0308rich2", "zu\u0308lpich1", "zu\u0308lpich2"]
+    assert joined(auto(named(*names))) == [["t0", "t1"], ["t2", "t3"]]
+
+
 def test_a_family_is_named_as_its_first_tunnel_is_written() -> None:
     assert set(auto(named("Berlin-a", "BERLIN-b")).members) == {"Berlin-"}
 
