@@ -97,11 +97,14 @@ def envelope_of(answer: Answer) -> Envelope | None:
 
 
 def is_refused(answer: Answer) -> bool:
-    """Whether the answer proves that the request was not carried out: an envelope that says so with a code."""
+    """Whether the answer proves that the request was not carried out: an envelope that says so with a code.
+
+    One that has a result beside the error says both that nothing was done, and what was.
+    """
     if not 400 <= answer.status < 500 or answer.status == 408:
         return False
     envelope = envelope_of(answer)
-    return envelope is not None and not envelope.success and envelope.code is not None
+    return envelope is not None and not envelope.success and envelope.code is not None and not envelope.result
 
 
 def is_limited(answer: Answer) -> bool:

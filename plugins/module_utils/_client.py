@@ -424,7 +424,37 @@ def _tunnels_of(result: t.Any, doing: str) -> list[Tunnel]:
         return []
     if not isinstance(tunnels, list) or not all(isinstance(x, dict) and x.get("id") for x in tunnels):
         raise AnswerError(f"{doing}: the answer holds no list of tunnels")
+    for tunnel in tunnels:
+        _check_shape(tunnel, doing)
     return tunnels
+
+
+# What the API describes a tunnel's fields as; nothing stands for each but the first two.
+_NEEDED = ("id", "name")
+_SHAPES: dict[str, type[t.Any]] = {
+    "id": str,
+    "name": str,
+    "description": str,
+    "cloudflare_endpoint": str,
+    "customer_endpoint": str,
+    "interface_address": str,
+    "interface_address6": str,
+    "bgp": dict,
+    "custom_remote_identities": dict,
+    "health_check": dict,
+    "remote_identities": dict,
+}
+
+
+def _check_shape(tunnel: Tunnel, doing: str) -> None:
+    """Raises AnswerError for a tunnel that is not as the API describes it, before anybody works with it."""
+    for field, shape in _SHAPES.items():
+        value = tunnel.get(field)
+        if not isinstance(value, shape) and (value or field in _NEEDED):
+            raise AnswerError(
+                f"{doing}: the answer holds tunnel {str(tunnel['id'])[:40]!r} with a {field} that is no"
+                f" {'text' if shape is str else 'object'}; nothing can be told from it, so report it to Cloudflare"
+            )
 
 
 def _next_page(

@@ -27,7 +27,7 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.client import HTTPResponse
+from http.client import SWITCHING_PROTOCOLS, HTTPResponse, parse_headers
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -416,6 +416,14 @@ class _EndingResponse(HTTPResponse):
         super().__init__(sock, *args, **options)
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_EndingReader(raw, sock), 64 * 1024)
+
+    def _read_status(self) -> t.Any:
+        """The line of the answer itself: all that a server may say before it, such as 102 or 103, is passed over."""
+        found = super()._read_status()  # type: ignore[misc]
+        while 100 < found[1] < 200 and found[1] != SWITCHING_PROTOCOLS:
+            parse_headers(self.fp)
+            found = super()._read_status()  # type: ignore[misc]
+        return found
 
 
 class _EndingReader(io.RawIOBase):

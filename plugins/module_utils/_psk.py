@@ -36,7 +36,8 @@ NANO = 1_000_000_000
 TIME_TOLERANCE = 5 * NANO
 TIME_PRECISION = 6 * NANO // 10
 LATE_REQUEST = 3600 * NANO
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
+FAR_AHEAD = 86400 * NANO
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d\d:?\d\d)")
 _AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 # Statuses with which Cloudflare holds the PSK that was sent, or may.
@@ -56,7 +57,7 @@ def parse_time(text: str | None) -> int | None:
     except ValueError:
         return None
     zone = match.group(8)
-    offset = 0 if zone in "Zz" else int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
+    offset = 0 if zone in "Zz" else int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
     seconds = calendar.timegm((year, month, day, hour, minute, second)) - (-offset if zone[0] == "-" else offset)
     return seconds * NANO + int((match.group(7) or "0").ljust(9, "0"))
 
@@ -88,7 +89,9 @@ def format_age(seconds: int, *, rough: bool = False) -> str:
 
 def generated_on(tunnel: Mapping[str, t.Any]) -> str | None:
     """When the tunnel's PSK was set, as the API shows it; None when it has no PSK."""
-    return (tunnel.get("psk_metadata") or {}).get("last_generated_on") or None
+    metadata = tunnel.get("psk_metadata")
+    shown = metadata.get("last_generated_on") if isinstance(metadata, Mapping) else None
+    return str(shown) if shown else None
 
 
 def same_time(one: str | None, other: str | None, tolerance: int = TIME_PRECISION) -> bool:
@@ -117,8 +120,11 @@ class Trace:
 
 
 def trace_of(tunnel: Mapping[str, t.Any], skew: int = 0) -> Trace:
-    """The trace of a tunnel as the API, or its view, gives it. Without ``psk_metadata`` nothing is known."""
-    if "psk_metadata" not in tunnel:
+    """The trace of a tunnel as the API, or its view, gives it. Without ``psk_metadata`` nothing is known.
+
+    Nor is it if that is something else than an object.
+    """
+    if not isinstance(tunnel.get("psk_metadata", ""), (Mapping, type(None))):
         return Trace(None, shown=False)
     return Trace(generated_on(tunnel), skew=skew)
 
@@ -173,6 +179,12 @@ def later_time(one: str | None, other: str | None) -> str | None:
     return one if first is not None and (second is None or first > second) else other
 
 
+def lies_ahead(on: str | None, now: int) -> bool:
+    """Whether a time is the work of a wrong clock: by it, a PSK would not get old for long."""
+    then = parse_time(on)
+    return then is not None and then - now > FAR_AHEAD
+
+
 def due(
     reported: str | None, *, applied_on: str | None, max_age: int | None, rotate: bool, now: int
 ) -> tuple[bool, str]:
@@ -191,6 +203,8 @@ def due(
         made = parse_time(reported)
         if made is None:
             return True, f"the age of the PSK can't be told from {reported!r}"
+        if lies_ahead(reported, now):
+            return True, f"the age of the PSK can't be told: {reported} lies ahead; check the clock of this machine"
         if now - made > max_age * NANO:
             return True, f"the PSK of {reported} is older than {format_age(max_age)}"
         return False, f"the PSK of {reported} is not older than {format_age(max_age)}"
@@ -277,13 +291,16 @@ def classify(
 
     ``repeated``: an earlier attempt of the call may have been carried out, so a refusal proves nothing.
     """
+    if tunnel_id in applied and tunnel_id in unapplied:
+        return Answer(IN_DOUBT, "the answer says both that it was applied and that it was not")
     if tunnel_id in applied:
         done = applied[tunnel_id]
         applied_on = generated_on(done)
         if done.get("psk") not in (None, psk):
             return Answer(IN_DOUBT, "the API confirms another PSK than the one that was sent", applied_on)
         reason = None if applied_on else "the API does not say when"
-        return Answer(APPLIED, reason, applied_on, done.get("ipsec_id"), repeated)
+        ipsec_id = done.get("ipsec_id")
+        return Answer(APPLIED, reason, applied_on, ipsec_id if isinstance(ipsec_id, str) else None, repeated)
     if tunnel_id in unapplied:
         reason = redact(unapplied[tunnel_id] or "no reason given", [psk])
         if repeated:

@@ -45,17 +45,17 @@ def send_batch(
     """
     try:
         answer = _sent(client, psks, validate_only, guard)
+        if validate_only:
+            return {i: _validated(i, answer.unapplied) for i in psks}, None
+        return {
+            i: _psk.classify(i, psk, answer.applied, answer.unapplied, repeated=answer.repeated)
+            for i, psk in psks.items()
+        }, None
     except CloudflareError as exc:
         return dict.fromkeys(psks, _psk.Answer(_status_of(exc), exc.message)), exc
     except Exception as exc:  # pylint: disable=broad-exception-caught
         error = internal_error(exc)
         return dict.fromkeys(psks, _psk.Answer(_psk.IN_DOUBT, error.message)), error
-    if validate_only:
-        return {i: _validated(i, answer.unapplied) for i in psks}, None
-    found = {
-        i: _psk.classify(i, psk, answer.applied, answer.unapplied, repeated=answer.repeated) for i, psk in psks.items()
-    }
-    return found, None
 
 
 def _status_of(exc: CloudflareError) -> str:

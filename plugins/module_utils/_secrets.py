@@ -14,10 +14,15 @@ backslash, ! and # mean something on one command line or another.
 
 from __future__ import annotations
 
+import html
+import json
 import secrets
+import shlex
 import string
 import typing as t
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 
@@ -79,11 +84,24 @@ def mark_as_secret(values: Iterable[str]) -> None:
 
 
 def redact(text: str, values: Iterable[str]) -> str:
-    """``text`` with each of ``values`` replaced; longest first, so that no part of a longer one stays."""
-    present = [value for value in values if value and value in text]
+    """``text`` with each of ``values`` replaced, also where it is written as JSON, HTML, part of a URL or a command.
+
+    The longest come first, so that no part of a longer one stays.
+    """
+    present = {form for value in values if value for form in _forms(value) if form in text}
     for value in sorted(present, key=len, reverse=True):
         text = text.replace(value, "********")
     return text
+
+
+@lru_cache(maxsize=4096)
+def _forms(value: str) -> frozenset[str]:
+    """How others write a text, in quotes or not: letters and digits always as they are."""
+    if value.isalnum():
+        return frozenset([value])
+    quoted = json.dumps(value)[1:-1]
+    plain = {value, quoted, json.dumps(quoted)[1:-1], repr(value)[1:-1], shlex.quote(value).strip("'")}
+    return frozenset([*plain, *map(html.escape, plain), quote(value, safe=""), quote(value), quote_plus(value)])
 
 
 def censor(value: t.Any, secrets: Iterable[str]) -> t.Any:

@@ -93,6 +93,8 @@ def view(tunnel: Mapping[str, t.Any]) -> Tunnel:
     bgp, health = tunnel.get("bgp"), tunnel.get("health_check") or {}
     fqdn = (tunnel.get("custom_remote_identities") or {}).get("fqdn_id")
     identities = tunnel.get("remote_identities") or {}
+    metadata = tunnel.get("psk_metadata")
+    generated_on = metadata.get("last_generated_on") if isinstance(metadata, Mapping) else None
     return {
         "id": tunnel.get("id"),
         "name": tunnel.get("name"),
@@ -108,7 +110,7 @@ def view(tunnel: Mapping[str, t.Any]) -> Tunnel:
         "custom_remote_identities": {"fqdn_id": fqdn} if fqdn else None,
         "health_check": _health_check(health),
         "remote_identities": {key: identities.get(key) or None for key in ("fqdn_id", "user_id", "hex_id")},
-        "psk_metadata": {"last_generated_on": (tunnel.get("psk_metadata") or {}).get("last_generated_on")},
+        "psk_metadata": {"last_generated_on": generated_on},
         "bgp_status": tunnel.get("bgp_status") or None,
         "created_on": tunnel.get("created_on"),
         "modified_on": tunnel.get("modified_on"),
@@ -230,6 +232,8 @@ def select(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> l
         by_name.setdefault(tunnel.get("name") or "", []).append(tunnel["id"])
     chosen: set[str] = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"{pattern!r} is no text: put the names and ids of tunnels into quotes")
         if pattern in ALL and (tunnels or pattern == "all"):
             chosen.update(by_id)
             continue

@@ -20,6 +20,8 @@ Tunnel = Mapping[str, t.Any]
 def owners_of(tunnels: Sequence[Tunnel], claims: Mapping[str, t.Any]) -> dict[str, str]:
     """The host of each claimed tunnel. Raises InputError for an unknown tunnel, or one that two hosts claim."""
     owners: dict[str, str] = {}
+    if not tunnels:
+        raise InputError("the account has no IPsec tunnel that these credentials may see: check account_id")
     for host, patterns in claims.items():
         try:
             chosen = _tunnel.select(tunnels, [patterns] if isinstance(patterns, str) else patterns or [])

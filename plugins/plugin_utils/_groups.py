@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -25,8 +26,9 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # Tunnels whose names differ only in their last part back each other up, if they are no more than this.
 LARGEST_FAMILY = 4
 GROUPS_SHOWN = 10
-_LAST_PART = re.compile(r"^(.+)[-_. ][^-_. ]+$")
-_ENDING = re.compile(r"(?:(?<=\d)[a-z]|(?<=[a-z])\d+)$", re.IGNORECASE)
+_LAST_PART = re.compile(r"^(.+)[\W_][^\W_]+[\W_]*$")
+_LAST_SIGNS = re.compile(r"[\W_]+$")
+_ENDING = re.compile(r"(?:(?<=\d)[^\W\d_]|(?<=[^\W\d_])\d+)$")
 
 Tunnel = Mapping[str, t.Any]
 
@@ -185,14 +187,14 @@ def _automatic(tunnels: Sequence[Tunnel], hints: Hints) -> Groups:
     """Joins by device, customer endpoint, site, and family of names."""
     sets = _Sets(x["id"] for x in tunnels)
     labels: dict[str, str] = {}
-    rules: list[tuple[str, t.Callable[[Tunnel], str | None], int | None]] = [
-        ("site", lambda x: hints.sites.get(hints.host(x["id"]) or ""), None),
-        ("device", lambda x: hints.host(x["id"]), None),
-        ("customer endpoint", lambda x: _endpoint(x.get("customer_endpoint")), None),
-        ("names", lambda x: _family(x["name"] or ""), LARGEST_FAMILY),
+    rules: list[tuple[str, dict[str, list[str]], int | None]] = [
+        ("site", _by(tunnels, lambda x: hints.sites.get(hints.host(x["id"]) or "")), None),
+        ("device", _by(tunnels, lambda x: hints.host(x["id"])), None),
+        ("customer endpoint", _by(tunnels, lambda x: _endpoint(x.get("customer_endpoint"))), None),
+        ("names", _families(tunnels), LARGEST_FAMILY),
     ]
-    for what, key_of, largest in rules:
-        for key, own in _by(tunnels, key_of).items():
+    for what, found, largest in rules:
+        for key, own in found.items():
             joins = len(own) > 1 and (largest is None or len(own) <= largest)
             if joins:
                 sets.join(own, f"{what} {key}" if largest is None else f"names {key}*")
@@ -232,6 +234,20 @@ def _endpoint(address: str | None) -> str | None:
         return str(ip_address(address)) if address else None
     except ValueError:
         return address
+
+
+def _families(tunnels: Sequence[Tunnel]) -> dict[str, list[str]]:
+    """The tunnels of each family of names. One that has the rest as its whole name belongs to it, as berlin does to
+    berlin-backup, unless they are too many with it. The key is as the first of them is written."""
+    names = {x["id"]: unicodedata.normalize("NFC", x["name"] or "") for x in tunnels}
+    named = _by(tunnels, lambda x: names[x["id"]].casefold())
+    found: dict[str, list[str]] = {}
+    for key, own in _by(tunnels, lambda x: _family(names[x["id"]].casefold())).items():
+        heads = named.get(_LAST_SIGNS.sub("", key), [])
+        label = _family(names[own[0]])
+        members = [*own, *heads] if len(own) + len(heads) <= LARGEST_FAMILY else own
+        found[key if label is None or label in found else label] = members
+    return found
 
 
 def _family(name: str) -> str | None:

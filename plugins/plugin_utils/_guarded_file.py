@@ -30,11 +30,16 @@ _PRIVATE = 0o600
 class GuardedFile:
     """Read and written as bytes. Every write replaces the whole file at once, and is flushed to disk.
 
-    ``lock_timeout`` is in seconds. All methods raise EscrowError.
+    ``lock_timeout`` is in seconds. All methods raise EscrowError, and so does a path that can't be one.
     """
 
     def __init__(self, path: str, lock_timeout: float) -> None:
-        self.path = Path(path).expanduser()
+        try:
+            self.path = Path(path).expanduser()
+        except RuntimeError:
+            raise EscrowError(f"escrow.path {path!r}: there is no such user") from None
+        if not self.path.name or "\0" in path:
+            raise EscrowError(f"escrow.path must be the path of a file, not {path!r}")
         self.previous_path = self.path.with_name(self.path.name + ".previous")
         self.lock_path = self.path.with_name(self.path.name + ".lock")
         self._lock_timeout = lock_timeout

@@ -16,8 +16,11 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import time
 from pathlib import Path
+
+_PID = re.compile(r"[0-9]{1,9}")
 
 
 def this_run() -> str | None:
@@ -59,7 +62,7 @@ def _boot_time() -> float:
 def lives(owner: str) -> bool | None:
     """Whether the owner's process is seen to live on this machine; None if that can't be seen from here."""
     parts = owner.split("/")
-    if len(parts) != 5 or parts[:3] != _machine() or not parts[3].isdigit() or not all(parts[:4]):
+    if len(parts) != 5 or parts[:3] != _machine() or not _PID.fullmatch(parts[3]) or not all(parts):
         return None
     start, pid = _start_time(int(parts[3])), int(parts[3])
     if start is not None:

@@ -296,6 +296,12 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
             return _status.STUCK, (
                 f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
             )
+        known = record.expected()
+        if found == _psk.OLDER and known and _psk.lies_ahead(known.on, options.now) and not options.force:
+            return _status.STUCK, (
+                f"its PSK is said to be of {known.on}, which lies ahead, so that a later one can't be told: check the"
+                " clock of this machine, or rotate with psk_rotation_force"
+            )
         late = found == _psk.LATE
         replaced = found == _psk.NEWER or late or trace.missing
         if _waits(record, options) and not replaced:
@@ -325,7 +331,8 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
     if current is None and not trace.shown:
         return _status.UNCHANGED, "nobody knows how old its PSK is"
     # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.
-    made_on = (current and (current.made_on or current.applied_on)) or trace.on
+    known = [x for x in (current and current.made_on, current and current.applied_on, trace.on) if x]
+    made_on = next((x for x in known if not _psk.lies_ahead(x, options.now)), known[0] if known else None)
     is_due, reason = _psk.due(made_on or "?", applied_on=None, max_age=options.max_age, rotate=False, now=options.now)
     return (_status.DUE if is_due else _status.UNCHANGED), reason
 

@@ -18,14 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Known
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._typed import typed
 
 IDLE, PREPARED, IN_DOUBT = "idle", "prepared", "in_doubt"
 APPLIED, ROLLING_BACK, STUCK = "applied", "rolling_back", "stuck"
 UNRESOLVED = (PREPARED, IN_DOUBT, APPLIED, ROLLING_BACK)
 STATES = (IDLE, *UNRESOLVED, STUCK)
 
-# A lease that ends further ahead than this, in seconds, is the work of a wrong clock, and is not believed.
+# A lease that ends further ahead than the longest, in seconds, and than the clocks of two machines may be apart, is the
+# work of a wrong clock, and is not believed.
 LONGEST_LEASE = 86400.0
+CLOCKS_APART = 3600.0
 
 Data = dict[str, t.Any]
 
@@ -226,8 +229,13 @@ class Record:
         lives = claim.lives(lease.owner)
         if lives is not None:
             return lease.owner if lives else None
-        believed = claim.now < lease.until <= claim.now + LONGEST_LEASE
+        believed = claim.now < lease.until <= claim.now + LONGEST_LEASE + CLOCKS_APART
         return lease.owner if believed else None
+
+    def believed_until(self, claim: Claim) -> float:
+        """The end of its lease, as far as that can be right: from now to the longest lease."""
+        until = self.lease.until if self.lease else claim.now
+        return min(max(claim.now, until), claim.now + LONGEST_LEASE + CLOCKS_APART)
 
     def same_content(self, other: Record) -> bool:
         """Whether two records say the same, whatever revision a store gave them."""
@@ -244,16 +252,16 @@ class Record:
         """A stored record, which somebody may have edited. Raises ValueError, without a secret."""
         if not isinstance(data, dict):
             raise ValueError("it is not a mapping")
-        given = {key: data[key] for key in _FIELDS if data.get(key) is not None}
-        for key, kind in (("generation", int), ("revision", int), ("history", list), ("discarded", list)):
-            if not isinstance(given.get(key, kind()), kind):
-                raise ValueError(f"its {key} is not a{'n integer' if kind is int else ' list'}")
+        given = {**typed(cls, data), "other": {key: value for key, value in data.items() if key not in _FIELDS}}
+        for key in ("history", "discarded"):
+            if not isinstance(given.get(key, []), list):
+                raise ValueError(f"its {key} is not a list")
         for key, part in _PARTS.items():
             if key in given:
                 given[key] = part(key, given[key])
         given["discarded"] = tuple(_key("discarded", x) for x in given.get("discarded", ()))
         given["history"] = tuple(x for x in given.get("history", ()) if isinstance(x, dict))
-        record = cls(other={key: value for key, value in data.items() if key not in _FIELDS}, **given)
+        record = cls(**given)
         record._check()
         return record
 
@@ -315,11 +323,7 @@ def _plain(part: Key | Pending | Rollback | Lease | None, **always: t.Any) -> Da
 def _part(key: str, kind: type[t.Any], needed: tuple[str, ...], data: t.Any) -> t.Any:
     if not (isinstance(data, dict) and all(x in data for x in needed)):
         raise ValueError(f"its {key} must be a mapping with {', '.join(needed)}")
-    if not isinstance(data.get("psk", ""), str):
-        raise ValueError(f"the PSK of its {key} is not text: put it into quotes")
-    if not isinstance(data.get("until", 0.0), (int, float)):
-        raise ValueError(f"the until of its {key} is not a number")
-    return kind(**{name: data[name] for name in _NAMES[kind] if data.get(name) is not None})
+    return kind(**typed(kind, data, key, needed))
 
 
 def _key(key: str, data: t.Any) -> Key:

@@ -123,6 +123,8 @@ class Rotation:
             self._check_gate(self.gate, state)
         if options.mode != "report":
             noticed = _upkeep.notice(escrow, names)
+            for line in _upkeep.told(noticed):
+                self.say(line)
             stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:

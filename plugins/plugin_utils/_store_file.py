@@ -197,13 +197,21 @@ class FileStore:
 
     def _decrypted(self, content: bytes) -> _Opened:
         path = self._file.path
+        if not content.strip(b"\0 \r\n\t"):
+            raise EscrowError(f"the escrow {path} is empty, as after a crash or on a full disk: {self._instead()}")
         if not content.startswith(b"$ANSIBLE_VAULT;"):
-            raise EscrowError(f"the escrow {path} is not encrypted by ansible-vault; it was not written by this role")
+            raise EscrowError(
+                f"the escrow {path} is not encrypted by ansible-vault, so it was not written by this role: check"
+                f" escrow.path; if it is the escrow, encrypt it with: ansible-vault encrypt {path}"
+            )
         try:
             plain, vault_id, secret = self._vault.decrypt_and_get_vault_id(content)
             text = to_text(plain, errors="surrogate_or_strict")
         except (AnsibleError, UnicodeError):
-            raise EscrowError(f"the escrow {path} can't be opened with the vault secret of this run") from None
+            raise EscrowError(
+                f"the escrow {path} can't be opened with the vault secret of this run: give the one that has encrypted"
+                f" it (--vault-id, or escrow.vault_password_file); if the file is damaged, {self._instead()}"
+            ) from None
         if not content.startswith(b"$ANSIBLE_VAULT;1.2;"):
             vault_id = self._seal.vault_id if secret is self._seal.secret else None
         return _Opened(content, self._parsed(text), Seal(secret, vault_id))
@@ -212,17 +220,29 @@ class FileStore:
         path = self._file.path
         try:
             document = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = _parse_yaml(text, path)
         if (
             not isinstance(document, dict)
             or document.get("version") != FORMAT
             or not isinstance(document.get("tunnels"), dict)
         ):
-            raise EscrowError(f"the escrow {path} has a format that this version of the collection does not know")
+            raise EscrowError(
+                f"the escrow {path} has a format that this version of the collection does not know: take the version"
+                f" that has written it; if none has, {self._instead()}"
+            )
         if document.get("account_id") != self._account_id:
-            raise EscrowError(f"the escrow {path} belongs to account {document.get('account_id')!r}")
+            raise EscrowError(
+                f"the escrow {path} belongs to account {document.get('account_id')!r}, not to {self._account_id!r}:"
+                " check account_id and escrow.path"
+            )
         return {i: self._record(i, record) for i, record in document["tunnels"].items()}
+
+    def _instead(self) -> str:
+        """What a person can do about a file that holds nothing of use."""
+        before = self._file.previous_path
+        there = f"copy {before.name} to its place" if self._file.read_previous() else "bring back a copy"
+        return f"{there}, or remove it to begin anew"
 
     def _record(self, tunnel_id: t.Any, record: t.Any) -> Record:
         path = self._file.path
@@ -265,5 +285,5 @@ def _parse_yaml(text: str, path: object) -> t.Any:
 
     try:
         return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - a safe loader, but for times
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise EscrowError(f"the escrow {path} holds no valid YAML") from None

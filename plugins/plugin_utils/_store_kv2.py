@@ -175,11 +175,12 @@ class Kv2Store:
         """A removed record may have held the only copy of a key, so it is never taken for one that was not there."""
         path, version = f"{self._folder}/{tunnel_id}", metadata["version"]
         if metadata.get("destroyed"):
-            return (
-                f"version {version} of the record of tunnel {tunnel_id} was destroyed: go back to an earlier one with"
-                f" 'vault kv rollback -mount={self._mount} -version={version - 1} {path}', or, if its keys are of no"
-                f" use any more, forget it with 'vault kv metadata delete -mount={self._mount} {path}'"
+            back = (
+                f"go back to an earlier one with 'vault kv rollback -mount={self._mount} -version={version - 1} {path}'"
             )
+            forget = f"forget it with 'vault kv metadata delete -mount={self._mount} {path}'"
+            what = f"{back}, or, if its keys are of no use any more, {forget}" if version > 1 else forget
+            return f"version {version} of the record of tunnel {tunnel_id} was destroyed: {what}"
         return (
             f"the record of tunnel {tunnel_id} was deleted: bring it back with"
             f" 'vault kv undelete -mount={self._mount} -versions={version} {path}'"

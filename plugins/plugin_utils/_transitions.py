@@ -301,7 +301,7 @@ def _refuse_if_held(record: Record, claim: Claim, doing: str) -> None:
     owner = record.holder(claim)
     if owner is None:
         return
-    until = format_time(int(record.lease.until * NANO))[:19] + "Z" if record.lease else "?"
+    until = format_time(int(record.believed_until(claim) * NANO))[:19] + "Z"
     lives = "" if claim.lives(owner) is None else ", which is seen to live"
     left = f"; it was left {record.state}" if record.unresolved else ""
     excused = claim.lives(owner) is True and not record.unresolved

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _adoption, _repairs, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adoption import Candidate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
@@ -35,6 +36,16 @@ def notice(mover: Mover, names: Mapping[str, str]) -> Moves:
         return Moved(record, _transitions.status_of(record))
 
     return mover.move(wanted, move)
+
+
+def told(noticed: Moves) -> list[str]:
+    """What a person should know of what ``notice`` has found: a list may be incomplete, too."""
+    gone = [x.record for x in noticed.moved.values() if x.record.gone]
+    if not gone:
+        return []
+    named = few([f"{x.name} (left {x.state})" if x.unresolved else str(x.name) for x in gone])
+    count = f"{len(gone)} tunnel{'' if len(gone) == 1 else 's'}"
+    return [f"the account shows {count} of the escrow no more, kept as gone with all PSKs: {named}"]
 
 
 def mark_gone(mover: Mover, ids: Sequence[str]) -> Moves:

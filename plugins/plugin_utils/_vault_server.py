@@ -158,7 +158,8 @@ class VaultServer:
             if self._log_in(token):
                 with contextlib.suppress(_Denied):
                     return self._sent(doing, work)
-            raise self.error(str(exc) if self._is_valid() else _EXPIRED) from None
+            # A token without the default policy may not even look at itself.
+            raise self.error(str(exc) if self._is_valid() else f"{_EXPIRED}; if it is good, {exc}") from None
 
     def ask_if_allowed(self, doing: str, work: Work) -> Answer | None:
         """The same, but None if the token's policy does not allow it."""
@@ -185,6 +186,9 @@ class VaultServer:
             data = self.data(answer)
             if data.get("type") not in ("kv", "generic") or (data.get("options") or {}).get("version") != "2":
                 raise self.error(f"the secrets engine at {mount!r} is not KV version 2")
+            actual = str(data.get("path") or mount).strip("/")
+            if actual != mount:
+                raise self.error(f"the secrets engine is at {actual!r}, not at {mount!r}: set escrow.mount to that")
 
     def check_capabilities(self, path: str) -> None:
         """Makes sure that the token may write and read, as far as it may know."""

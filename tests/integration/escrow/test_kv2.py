@@ -120,6 +120,16 @@ def test_a_removed_record_is_not_taken_for_one_that_never_was(
         assert make().load(["t1"])["t1"].record.name == "new"
 
 
+def test_where_the_only_version_was_destroyed_nobody_is_sent_back_to_an_earlier_one(
+    make: Make, openbao: OpenBao, place: str
+) -> None:
+    make().store({"t1": Stored(record(), 0)})
+    openbao.call("POST", f"secret/destroy/{place}/acc/t1", {"versions": [1]})
+    message = refused(lambda: make().load(["t1"]))
+    assert "rollback" not in message
+    assert f"forget it with 'vault kv metadata delete -mount=secret {place}/acc/t1'" in message
+
+
 # -- what is no record -------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +212,14 @@ def test_a_policy_that_lacks_something_is_found_before_anything_is_done(
     else:
         make().store({"t1": Stored(record(), 0)})
         refused(lambda: make(token=token).store({"t1": Stored(record(), 1)}), token)
+
+
+def test_a_token_that_may_not_look_at_itself_is_not_only_told_to_be_invalid(
+    make: Make, openbao: OpenBao, place: str
+) -> None:
+    token = openbao.make_token(openbao.policy(f"{place}/acc", ["read"]), default_policy=False)
+    message = refused(lambda: make(token=token).store({"t1": Stored(record(), 0)}), token)
+    assert "if it is good, the token's policy does not allow to write a record" in message
 
 
 def test_a_token_that_has_expired(make: Make, openbao: OpenBao, place: str) -> None:
@@ -443,6 +461,11 @@ def test_no_engine_and_the_wrong_version(make: Make, openbao: OpenBao, place: st
     refused(make(mount=place).check)
     openbao.call("POST", f"sys/mounts/{place}", {"type": "kv", "options": {"version": "1"}})
     assert "is not KV version 2" in refused(make(mount=place).check)
+
+
+def test_a_mount_that_is_a_path_within_an_engine_is_told(make: Make) -> None:
+    message = refused(make(mount="secret/data").check)
+    assert "the secrets engine is at 'secret', not at 'secret/data': set escrow.mount to that" in message
 
 
 def test_sealed(make: Make, openbao: OpenBao) -> None:

@@ -704,6 +704,16 @@ def test_only_an_envelope_that_refuses_with_a_code_is_a_refusal(
     assert caught.value.outcome_unknown
 
 
+def test_a_refusal_that_has_a_result_too_proves_nothing(wire: Wire, client_of: ClientOf) -> None:
+    """Some of the PSKs were set, and the others were not."""
+    done = {"successfully_applied_psks": {"abc": {"psk": PSK}}, "unapplied_psks": {"def": "no"}}
+    wire.say(Say(envelope(done, success=False, errors=[{"code": 1000, "message": "in part"}]), 400))
+    with pytest.raises(ApiError) as caught:
+        client_of(wire, retries=0).set_psks({"abc": PSK})
+    assert caught.value.outcome_unknown
+    assert PSK not in str(caught.value.failure)
+
+
 @pytest.mark.parametrize("body", [x for x in NO_ENVELOPES if x.get("result", "") != {}] + [{"success": True}], ids=str)
 def test_only_an_envelope_is_a_success(wire: Wire, client_of: ClientOf, body: Any) -> None:
     wire.say(Say(body))
@@ -877,6 +887,35 @@ def test_a_list_that_is_none_is_refused(wire: Wire, client_of: ClientOf, result:
     wire.say(Say(envelope(result)))
     with pytest.raises(AnswerError, match="holds no list of tunnels"):
         client_of(wire).list_tunnels()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("id", 5, "text"),
+        ("name", None, "text"),
+        ("name", 5, "text"),
+        ("name", ["a"], "text"),
+        ("customer_endpoint", ["192.0.2.1"], "text"),
+        ("interface_address", 10, "text"),
+        ("bgp", "65000", "object"),
+        ("health_check", ["x"], "object"),
+        ("remote_identities", "abc.1.ipsec.example", "object"),
+        ("custom_remote_identities", ["x"], "object"),
+    ],
+)
+def test_a_list_with_a_tunnel_of_another_shape_is_refused_by_the_field(
+    wire: Wire, client_of: ClientOf, field: str, value: Any, what: str
+) -> None:
+    wire.say(Say(envelope({"ipsec_tunnels": [{"id": "abc", "name": "a", field: value}]})))
+    with pytest.raises(AnswerError, match=f"with a {field} that is no {what}"):
+        client_of(wire).list_tunnels()
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}, []], ids=repr)
+def test_a_field_that_says_nothing_has_any_shape(wire: Wire, client_of: ClientOf, nothing: Any) -> None:
+    wire.say(Say(envelope({"ipsec_tunnels": [{"id": "abc", "name": "a", "bgp": nothing, "description": nothing}]})))
+    assert len(client_of(wire).list_tunnels()) == 1
 
 
 def test_the_older_shape_of_a_created_tunnel_is_understood(wire: Wire, client_of: ClientOf) -> None:

@@ -400,6 +400,30 @@ def test_an_answer_that_takes_several_timeouts_is_waited_for(
     assert session_of(url, timeout=0.2, retries=0).exchange("GET", url).body == b" " * 10
 
 
+@pytest.mark.parametrize("first", [100, 102, 103], ids=str)
+def test_what_a_server_says_before_its_answer_is_not_the_answer(
+    make_raw: Callable[..., str], session_of: SessionOf, first: int
+) -> None:
+    early = b"HTTP/1.1 %d Well\r\nLink: </a>\r\n\r\n" % first
+
+    def work(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(early + early + HEAD % (200, 2) + b"ok")
+
+    url = make_raw(work)
+    answer = session_of(url, retries=0).exchange("PUT", url)
+    assert (answer.status, answer.body) == (200, b"ok")
+
+
+def test_a_server_that_only_ever_says_something_before_its_answer_is_given_up(
+    make_raw: Callable[..., str], session_of: SessionOf
+) -> None:
+    url = make_raw(drip(*[b"HTTP/1.1 103 Early\r\n\r\n"] * 100))
+    with pytest.raises(NoAnswer, match=r"the answer was not complete within 0.4 s") as caught:
+        session_of(url, timeout=0.1, retries=0).exchange("PUT", url)
+    assert caught.value.maybe_done
+
+
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize("packed", [False, True], ids=["as it is", "compressed"])
 def test_an_answer_that_is_too_large_is_given_up(

@@ -150,6 +150,7 @@ def test_an_age_that_is_none_is_refused_by_its_option(age: str) -> None:
         (days_ago(10), None, 10 * 86400, False, False),
         (days_ago(-1), None, 0, False, False),
         ("a time of next year's format", None, 9 * 86400, False, True),
+        (days_ago(-2), None, 9 * 86400, False, True),
         # And without either, the state.
         (days_ago(10), None, None, False, False),
         (days_ago(10), None, None, True, True),
@@ -176,6 +177,9 @@ HOUR = _psk.LATE_REQUEST // _psk.NANO
         ({"psk_metadata": {}}, None, True, True),
         ({"psk_metadata": None}, None, True, True),
         ({}, None, False, False),
+        ({"psk_metadata": OLD}, None, False, False),
+        ({"psk_metadata": [OLD]}, None, False, False),
+        ({"psk_metadata": {"last_generated_on": 1790000000}}, "1790000000", True, False),
     ],
 )
 def test_a_tunnel_without_metadata_is_not_known_to_have_no_psk(
@@ -340,6 +344,22 @@ def test_after_a_repeated_request_that_is_remembered() -> None:
 def test_an_applied_psk_without_a_time_is_applied() -> None:
     found = classified({"psk": GOOD})
     assert (found.status, found.applied_on, found.reason) == ("applied", None, "the API does not say when")
+
+
+@pytest.mark.parametrize("metadata", ["2026-01-01T00:00:00Z", ["2026-01-01T00:00:00Z"], 5, None, {}])
+def test_an_applied_psk_whose_metadata_can_t_be_read_is_applied_without_a_time(metadata: Any) -> None:
+    found = classified({**DONE, "psk_metadata": metadata})
+    assert (found.status, found.applied_on) == ("applied", None)
+
+
+@pytest.mark.parametrize("ipsec_id", [5, ["12345_1"], {}, None])
+def test_an_identity_that_is_no_text_is_none(ipsec_id: Any) -> None:
+    assert classified({**DONE, "ipsec_id": ipsec_id}).ipsec_id is None
+
+
+def test_a_psk_that_is_said_to_be_applied_and_refused_is_in_doubt() -> None:
+    found = classified(DONE, "no")
+    assert (found.status, GOOD in repr(found)) == ("in_doubt", False)
 
 
 def test_an_answer_that_does_not_repeat_the_psk_is_believed() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk_batch
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import StoppedError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
@@ -158,13 +158,17 @@ def test_what_was_sent_before_the_guard_stopped_it_is_in_doubt(
     assert (statuses(answers), truth(simulator)) == ({"in_doubt"}, psks)
 
 
+@pytest.mark.parametrize("place", ["sent", "judged"])
 def test_an_unforeseen_exception_leaves_an_answer_for_each_and_no_secret(
-    once: Client, psks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    once: Client, psks: dict[str, str], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     def breaks(*_given: object, **_named: object) -> None:
         raise KeyError(next(iter(psks.values())))
 
-    monkeypatch.setattr(once, "set_psks", breaks)
+    if place == "sent":
+        monkeypatch.setattr(once, "set_psks", breaks)
+    else:
+        monkeypatch.setattr(_psk, "classify", breaks)
     answers, error = _psk_batch.send_batch(once, psks, validate_only=False)
     assert (set(answers), statuses(answers)) == (set(psks), {"in_doubt"})
     assert "internal error: KeyError" in str(error)

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import html
+import json
+import shlex
 import string
+import urllib.parse
 
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
@@ -95,6 +99,28 @@ def test_a_longer_secret_is_redacted_before_one_that_it_contains() -> None:
 def test_no_secret_is_left_after_redaction(values: list[str], text: str) -> None:
     told = redact(text.join(["", *values, ""]), values)
     assert not any(value in told for value in values)
+
+
+ODD = "a'b\"c\\d<e>&f g/h%i+j"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps(ODD),
+        json.dumps(json.dumps({"psk": ODD})),
+        repr({"psk": ODD}),
+        html.escape(ODD),
+        html.escape(json.dumps(ODD)),
+        urllib.parse.quote(ODD),
+        urllib.parse.urlencode({"psk": ODD}),
+        shlex.join(["set", "psk", ODD]),
+    ],
+)
+def test_a_secret_is_redacted_however_it_is_written(written: str) -> None:
+    told = redact(f"refused: {written}", [ODD])
+    assert "********" in told
+    assert not any(part in told for part in ("a'b", "c\\", "f g", "f+g", "f%20g", "j"))
 
 
 def test_empty_values_redact_nothing() -> None:

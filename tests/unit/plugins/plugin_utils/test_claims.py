@@ -36,6 +36,11 @@ def test_bad_claims_name_host_and_tunnel(claims: dict[str, Any], words: list[str
         assert word in caught.value.message
 
 
+def test_an_account_without_tunnels_is_no_fault_of_the_play() -> None:
+    with pytest.raises(InputError, match="the account has no IPsec tunnel that these credentials may see"):
+        owners_of([], {"a": ["all"]})
+
+
 @pytest.mark.parametrize(
     ("limit", "of", "allowed"),
     [

@@ -110,6 +110,15 @@ def test_a_group_is_named_after_its_site_so_that_a_later_run_knows_it() -> None:
         ("ber1", "ber2"),
         ("ber01", "ber02"),
         ("x1a", "x1b"),
+        ("malm\u00f61", "malm\u00f62"),
+        ("malm\u00f61", "malmo\u03082"),
+        ("\u6771\u4eac1", "\u6771\u4eac2"),
+        ("Berlin-a", "berlin-B"),
+        ("berlin/a", "berlin/b"),
+        ("berlin (1)", "berlin (2)"),
+        ("berlin", "berlin-backup"),
+        ("berlin", "Berlin2"),
+        ("berlin-1", "berlin-1-backup"),
         ("berlin-a", "berlin-b", "berlin-c"),
         ("berlin-a", "berlin-b", "berlin-c", "berlin-d"),
     ],
@@ -124,6 +133,10 @@ def test_five_tunnels_whose_names_differ_only_in_their_last_part_are_a_fleet_and
     assert groups.of == {f"t{n}": f"t{n}" for n in range(5)}
 
 
+def test_a_family_of_four_is_one_also_beside_a_tunnel_that_has_the_rest_as_its_name() -> None:
+    assert joined(auto(named("site", *(f"site-{n}" for n in range(4))))) == [["t1", "t2", "t3", "t4"]]
+
+
 @pytest.mark.parametrize("names", [("berlin-a", "rome-a"), ("berlin", "rome"), ("a", "b"), ("1", "2"), ("-a", "-b")])
 def test_names_that_differ_elsewhere_join_nothing(names: tuple[str, ...]) -> None:
     assert joined(auto(named(*names))) == []
@@ -131,6 +144,15 @@ def test_names_that_differ_elsewhere_join_nothing(names: tuple[str, ...]) -> Non
 
 def test_why_names_a_family() -> None:
     assert auto(named("berlin-a", "berlin-b")).why == {"berlin-": "names berlin-*"}
+
+
+def test_two_families_are_two_however_their_letters_are_composed() -> None:
+    names = ["zu\u0308rich1", "zu\u0308rich2", "zu\u0308lpich1", "zu\u0308lpich2"]
+    assert joined(auto(named(*names))) == [["t0", "t1"], ["t2", "t3"]]
+
+
+def test_a_family_is_named_as_its_first_tunnel_is_written() -> None:
+    assert set(auto(named("Berlin-a", "BERLIN-b")).members) == {"Berlin-"}
 
 
 def test_what_one_rule_joins_another_joins_further() -> None:
@@ -212,6 +234,8 @@ def test_a_mapping_names_tunnels_by_id_name_or_glob(group_by: dict[str, Any], ex
         ({"one": ["nowhere"]}, "'nowhere'"),
         ({"nowhere": "one"}, "'nowhere'"),
         ({"one": ["a-1", "a-?x"]}, "'a-\\?x'"),
+        ({"one": [7]}, "'one'.*7 is no text: put .* into quotes"),
+        ({7: "one"}, "7 is no text: put .* into quotes"),
         ({"one": 7}, "must be a list of tunnels, or name a group"),
         ({"one": None}, "must be a list of tunnels, or name a group"),
         ({"one": []}, r"\['one'\] is empty"),

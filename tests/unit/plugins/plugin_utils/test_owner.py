@@ -84,8 +84,13 @@ def test_of_a_broken_owner_nothing_is_known(owner: str) -> None:
     assert lives(owner) is None
 
 
-def test_of_an_owner_without_a_process_number_nothing_is_known() -> None:
-    assert lives("/".join([*worker()[0].split("/")[:3], "no number", str(time.time())])) is None
+@pytest.mark.parametrize("number", ["no number", "\u00b2", "\u0661", "9" * 30, "-1"])
+def test_of_an_owner_without_a_process_number_nothing_is_known(number: str) -> None:
+    assert lives("/".join([*_owner(os.getpid()).split("/")[:3], number, str(time.time())])) is None
+
+
+def test_of_an_owner_whose_start_nobody_has_seen_nothing_is_known() -> None:
+    assert lives("/".join([*_owner(os.getpid()).split("/")[:4], ""])) is None
 
 
 def test_all_tasks_of_a_run_have_one_rotation_id() -> None:

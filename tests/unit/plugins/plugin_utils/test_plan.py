@@ -60,6 +60,14 @@ def entry(tunnel_id: str, group: str | None = None, status: str = "due", host: s
 
 
 # A PSK that waits for its confirmation, as a run leaves it whose device has it, or that had none.
+YEARS_AHEAD = 10 * 365 * 24 * 60
+
+
+def known_on(applied: float = LONG_AGO, made: float = LONG_AGO) -> Record:
+    """An idle record whose PSK was set and made then."""
+    return replace(known(), current=Key("old", applied_on=at(applied), made_on=at(made)))
+
+
 WAITING = _transitions.release(record_in(APPLIED), None, ME).record
 
 
@@ -152,6 +160,17 @@ def test_the_canary_is_the_first_wave_alone() -> None:
             {"max_age": TIGHT},
             "due",
         ),
+        # A time that lies years ahead makes nothing young.
+        (known_on(made=YEARS_AHEAD), trace(LONG_AGO), {"max_age": TIGHT}, "due"),
+        (known_on(made=YEARS_AHEAD), trace(LONG_AGO), {"max_age": OLD}, "unchanged"),
+        (known_on(YEARS_AHEAD, YEARS_AHEAD), trace(YEARS_AHEAD), {"max_age": OLD}, "due"),
+        (known_on(YEARS_AHEAD, YEARS_AHEAD), trace(YEARS_AHEAD), {"max_age": None}, "unchanged"),
+        (known_on(20, 20), trace(20), {"max_age": TIGHT}, "unchanged"),
+        # Nor can it hide what somebody else has set since.
+        (known_on(YEARS_AHEAD), trace(0), {}, "stuck"),
+        (known_on(YEARS_AHEAD), trace(0), {"mode": "rollback"}, "stuck"),
+        (known_on(YEARS_AHEAD), trace(0), {"force": True}, "due"),
+        (known_on(20), trace(LONG_AGO), {}, "unchanged"),
         # Somebody else's.
         (known(), trace(0), {}, "stuck"),
         (known(), trace(0), {"force": True}, "due"),

@@ -113,6 +113,22 @@ def test_a_record_written_by_hand_needs_its_psk_only() -> None:
         ({"discarded": ["s3cret-psk"]}, "discarded must be a mapping"),
         ({"lease": {"owner": "me"}}, "lease must be a mapping with owner, until"),
         ({"lease": {"owner": "me", "until": "s3cret"}}, "until of its lease is not a number"),
+        ({"lease": {"owner": "me", "until": float("nan")}}, "until of its lease is not a number"),
+        ({"lease": {"owner": "me", "until": float("inf")}}, "until of its lease is not a number"),
+        ({"lease": {"owner": None, "until": 5.0}}, "owner of its lease is not text"),
+        ({"lease": {"owner": 5, "until": 5.0}}, "owner of its lease is not text"),
+        ({"name": 7}, "its name is not text: put it into quotes"),
+        ({"ipsec_id": 7}, "its ipsec_id is not text"),
+        ({"host": ["s3cret"]}, "its host is not text"),
+        ({"group": {"s3cret": 1}}, "its group is not text"),
+        ({"gone": "s3cret"}, "its gone is not true or false"),
+        ({"current": {"psk": ""}}, "the PSK of its current is empty"),
+        ({"current": {"psk": "s3cret-psk", "applied_on": 5}}, "applied_on of its current is not text"),
+        ({"current": {"psk": "s3cret-psk", "confirmed": "s3cret"}}, "confirmed of its current is not true or false"),
+        (
+            {"state": "prepared", "pending": {"psk": "s3cret-psk", "rotation_id": "r", "attempt": "s3cret"}},
+            "attempt of its pending is not an integer",
+        ),
         (
             {"state": "rolling_back", "pending": {"psk": "s3cret-psk", "rotation_id": "r"}},
             "nothing to roll back to",
@@ -267,6 +283,17 @@ def test_an_owner_that_is_seen_alive_keeps_its_lease_whatever_the_clock_says(min
 @pytest.mark.parametrize("minutes", [-1000, 1, 20])
 def test_an_owner_that_is_seen_to_have_ended_holds_nothing(minutes: float) -> None:
     assert leased().holder(claim("other", minutes, lives=lambda owner: False)) is None
+
+
+@pytest.mark.parametrize(("ahead", "holds"), [(0, True), (20, True), (24 * 60, False)])
+def test_the_longest_lease_of_a_machine_whose_clock_is_somewhat_ahead_holds(ahead: float, holds: bool) -> None:
+    record = leased(minutes=24 * 60 + ahead)
+    assert (record.holder(claim("other", 0)) is not None) is holds
+
+
+@pytest.mark.parametrize(("until", "believed"), [(-1000, 0), (15, 15), (1e9, 25 * 60)])
+def test_an_end_is_believed_from_now_to_the_longest_lease(until: float, believed: float) -> None:
+    assert leased(minutes=until).believed_until(claim("other", 0)) == seconds(believed)
 
 
 def test_a_lease_is_this_runs_until_another_has_taken_it() -> None:

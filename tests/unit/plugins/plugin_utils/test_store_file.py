@@ -147,7 +147,9 @@ tunnels:
         ({"version": 1, "account_id": ACCOUNT}, "a format that this version of the collection"),
         ([], "a format that this version of the collection"),
         ({"version": 1, "account_id": "another", "tunnels": {}}, "belongs to account 'another'"),
+        ({"version": 1, "account_id": "another", "tunnels": {}}, "check account_id and escrow.path"),
         ("{a: [", "no valid YAML"),
+        ("[" * 100_000, "no valid YAML"),
         (f"version: 1\naccount_id: {ACCOUNT}\ntunnels: {{12: {{}}}}", "tunnel id 12 is not text"),
         ({"version": 1, "account_id": ACCOUNT, "tunnels": {"t1": {"current": PSK}}}, "record of tunnel t1"),
         ({"version": 1, "account_id": ACCOUNT, "tunnels": {"t1": {"current": {"psk": 5}}}}, "into quotes"),
@@ -177,7 +179,44 @@ def test_a_torn_file_is_left_alone(path: Path, length: int) -> None:
 
 def test_a_file_that_is_not_encrypted_is_left_alone(path: Path) -> None:
     path.write_text(json.dumps({"version": 1, "tunnels": {}}), encoding="utf-8")
-    assert "not encrypted by ansible-vault" in refused(make(path).load)
+    message = refused(make(path).load)
+    assert "not encrypted by ansible-vault" in message
+    assert f"encrypt it with: ansible-vault encrypt {path}" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 4096], ids=["nothing", "a line break", "zeros"])
+@pytest.mark.parametrize(
+    ("runs", "instead"), [(0, "bring back a copy"), (1, "copy psks.yml.previous to its place")], ids=["new", "used"]
+)
+def test_of_a_file_that_is_empty_it_is_said_what_to_put_in_its_place(
+    path: Path, content: bytes, runs: int, instead: str
+) -> None:
+    for _run in range(runs):
+        make(path).store({"t1": Stored(record(), 0)})
+    path.write_bytes(content)
+    message = refused(make(path).load)
+    assert "is empty, as after a crash or on a full disk" in message and instead in message
+    assert path.read_bytes() == content
+
+
+def test_of_a_file_that_is_cut_it_is_said_what_to_put_in_its_place(path: Path) -> None:
+    make(path).store({"t1": Stored(record(), 0)})
+    path.write_bytes(path.read_bytes()[:200])
+    assert "if the file is damaged, copy psks.yml.previous to its place" in refused(make(path).load)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "must be the path of a file"),
+        ("/", "must be the path of a file"),
+        ("a\0b", "must be the path of a file"),
+        ("~nobody-of-this-name/psks.yml", "there is no such user"),
+    ],
+)
+def test_a_path_that_can_be_none_is_refused_by_its_option(given: str, words: str) -> None:
+    message = refused(lambda: FileStore(given, ACCOUNT, vault()))
+    assert message.startswith("escrow.path ") and words in message
 
 
 def test_the_wrong_vault_password(path: Path) -> None:

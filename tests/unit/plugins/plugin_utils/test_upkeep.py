@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _upkeep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import STUCK
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IN_DOUBT, STUCK
 
 from tests.unit.plugins.plugin_utils.memory import MemoryStore
 from tests.unit.plugins.plugin_utils.records import ME, known, record_in
@@ -41,6 +41,19 @@ def test_a_tunnel_that_the_account_has_no_more_is_gone_and_keeps_its_psk(store: 
     assert _upkeep.notice(mover, {"t1": "one"}).changed
     assert named(store) == {"t1": ("one", False), "t2": ("two", True)}
     assert store["t2"].keys() == {"old"}
+
+
+def test_a_tunnel_that_is_gone_is_told_once_by_its_name(mover: Mover) -> None:
+    first, second = (_upkeep.told(_upkeep.notice(mover, {"t1": "new"})) for _ in range(2))
+    assert first == ["the account shows 1 tunnel of the escrow no more, kept as gone with all PSKs: two"]
+    assert second == []
+
+
+def test_of_a_tunnel_that_is_gone_half_way_its_state_is_told_too() -> None:
+    mover = Mover(MemoryStore({"t1": known(), "t2": replace(record_in(IN_DOUBT), name="two")}), lambda: ME)
+    assert _upkeep.told(_upkeep.notice(mover, {})) == [
+        "the account shows 2 tunnels of the escrow no more, kept as gone with all PSKs: one, two (left in_doubt)"
+    ]
 
 
 def test_a_tunnel_that_is_gone_is_noticed_whatever_the_run_is_about(store: MemoryStore) -> None:
