@@ -114,7 +114,7 @@ class PlayOfTask:
             include = TaskInclude.load(data, block=self._task._parent, **around)
             blocks = load_list_of_blocks(_loaded(loader, path), self._play, parent_block=include, **around)
         except AnsibleError as exc:
-            told = " ".join(str(exc.message).split("The error appears")[0].split())
+            told = " ".join(str(exc.message).partition("The error appears")[0].split())
             return f"{path} can't be run: {told}"
         found = list(_tasks(blocks))
         if not found:
