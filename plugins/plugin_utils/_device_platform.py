@@ -237,7 +237,7 @@ def text_of(answer: Answer) -> str:
 
 
 def outputs_of(answer: Answer, count: int) -> list[str]:
-    """What each of `count` commands printed.
+    """What each of `count` commands printed, whatever ends its lines.
 
     Raises:
         Unreadable: it is another number, or the task failed.
@@ -250,7 +250,8 @@ def outputs_of(answer: Answer, count: int) -> list[str]:
         stdout = [stdout]
     if not isinstance(stdout, list) or len(stdout) != count:
         raise Unreadable("its answer has not the form that was expected")
-    return [x if isinstance(x, str) else str(x) for x in stdout]
+    # Over SSH a script has a terminal, which ends lines in its own way.
+    return [str(x).replace("\r\n", "\n") for x in stdout]
 
 
 def one_line(text: str, limit: int = 240) -> str:

@@ -26,6 +26,11 @@ COMMISSION = """
   vars:
     customer_device_tunnels: "{{ psk_rotation_wave_results }}"
 """
+# There is no tunnel yet that the role's own tasks could find.
+REACH = """
+- name: Reach the device
+  ansible.builtin.ping:
+"""
 
 
 class Scenarios(Suite):
@@ -36,7 +41,10 @@ class Scenarios(Suite):
         hook = self.workdir / "commission.yml"
         hook.write_text(COMMISSION, encoding="utf-8")
         start = time.time()
-        self.rotate(psk_rotation_device_tasks=str(hook)).ok()
+        reach = self.workdir / "reach.yml"
+        reach.write_text(REACH, encoding="utf-8")
+        known = {"psk_rotation_unknown_psk": "rotate", "psk_rotation_reach_tasks": str(reach)}
+        self.rotate(psk_rotation_device_tasks=str(hook), **known).ok()
         proofs = self.lab.authentications(start)
         everything = len(self.lab.tunnels)
         self.need(len(proofs) == everything, f"{len(proofs)} of {everything} tunnels authenticated")
@@ -86,7 +94,7 @@ class Scenarios(Suite):
         self.row.note = "0 changed, 0 writes, 0 authentications"
 
     def refusing_device(self) -> None:
-        """A device whose configuration is read-only: turned back, the others done."""
+        """A device whose configuration is read-only: left alone before Cloudflare is touched, the others done."""
         device = self.lab.devices["lisbon"]
         sites = ("berlin", "lisbon", "vienna")
         before = self.psks()
@@ -103,15 +111,14 @@ class Scenarios(Suite):
         others = [i for i in before if i not in own and self.lab.site_of[i] in sites]
         self.need(all(after[i] == before[i] for i in own), "lisbon's PSKs are not what they were")
         self.need(all(after[i] != before[i] for i in others), "a PSK of another site was not rotated")
-        turned = [i for i in own if i in self.lab.applied]
-        self.need(len(turned) == 1, f"{len(turned)} of lisbon's tunnels were touched, it must be the first only")
-        self.need(self.proved(turned[0]) is not None, "no authentication with the earlier PSK after it was put back")
-        name = next(t["name"] for t in self.lab.tunnels if t["id"] == turned[0])
+        touched = [i for i in own if i in self.lab.applied]
+        self.need(not touched, f"{len(touched)} of lisbon's tunnels were touched")
+        name = next(t["name"] for t in self.lab.tunnels if t["id"] == own[0])
         failed = [x["result"].get("msg") for x in result.tasks if (x["host"], x["status"]) == ("lisbon", "failed")]
         self.need(any(name in str(text) for text in failed), f"the job does not name {name} among lisbon's failures")
         self.consistent()
         self.not_dark()
-        self.row.note = f"{name} turned back, authenticated with its old PSK; {len(others)} others rotated"
+        self.row.note = f"{name} and its sibling left alone, {len(others)} others rotated"
 
     def killed_run(self) -> None:
         """SIGKILL to the whole run when the API has applied and no device was reached: the next run finishes."""
@@ -173,7 +180,7 @@ class Scenarios(Suite):
         """Both tunnels of a site in one wave, on purpose: the site must be seen to go dark."""
         site = "turin"
         with self.measured():
-            self.rotate([site], psk_rotation_force=True, psk_rotation_group_by={}).ok()
+            self.rotate([site], psk_rotation_force=True, psk_rotation_group_by="none").ok()
         self.consistent()
         self.need(self.last_loss.dark_slots[site] > 0, "the site was not seen to be dark")
         others = sum(count for name, count in self.last_loss.dark_slots.items() if name != site)
@@ -209,7 +216,10 @@ class Scenarios(Suite):
             self.lab.devices["lisbon"].plug()
         self.need(result.rc != 0, "the run does not fail")
         self.need(result.stats["lisbon"]["unreachable"] == 1, "lisbon is not said to be unreachable")
-        self.need(result.stats["berlin"]["failures"] == 0, "berlin was affected")
+        told = [str(x["result"].get("msg")) for x in result.tasks if (x["host"], x["status"]) == ("berlin", "failed")]
+        self.need(
+            any("its device lisbon" in x for x in told), "berlin does not fail for lisbon, which has left the play"
+        )
         after = self.generations()
         changed = {self.lab.site_of[i]: after[i] - before[i] for i in before if after[i] != before[i]}
         self.need(changed == {"berlin": 1}, f"rotated: {changed}")
@@ -218,7 +228,7 @@ class Scenarios(Suite):
         self.row.note = "lisbon unreachable and not rotated, berlin rotated"
 
     def unreachable_after(self) -> None:
-        """A device that is lost after the API call: turned back in the same run by the hosts that remain."""
+        """A device that is lost after the API call: rolled back in the same run by the hosts that remain."""
         before = self.psks()
         with self.measured():
             with self.lost_when_applied("lisbon"):
@@ -233,7 +243,7 @@ class Scenarios(Suite):
             self.rotate(["berlin", "lisbon"]).ok()
         self.consistent()
         self.not_dark()
-        self.row.note = "lisbon's PSK turned back in the same run, berlin rotated"
+        self.row.note = "lisbon's PSK rolled back in the same run, berlin rotated"
 
     def whole_batch_lost(self) -> None:
         """Every device of the batch is lost after the API call: the run ends non-zero, the next one heals."""
