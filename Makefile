@@ -24,6 +24,11 @@ KILLS ?= 200
 BENCH_ARGS ?=
 # More arguments for the matrix, for example: make devices DEVICES_ARGS="--platforms junos --scenarios right,wrong"
 DEVICES_ARGS ?=
+# Which scenarios `make e2e` plays; without any, all.
+E2E_ARGS ?=
+# What `make compat` runs on each version.
+COMPAT_TESTS ?= tests/unit/plugins tests/integration/modules tests/integration/psk_rotation tests/integration/escrow \
+	tests/integration/audit tests/integration/inventory
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -71,9 +76,7 @@ compat: setup ## Run unit and integration tests on the oldest ansible-core and o
 	@for core in $(COMPAT_CORES); do \
 		echo "compat: ansible-core $$core"; \
 		.venv/compat/$$core/bin/python -m pytest -q -n 2 --dist loadfile -k "not core-2.19" $(PYTEST_ARGS) \
-			tests/unit/plugins tests/integration/modules tests/integration/psk_rotation tests/integration/escrow \
-			tests/integration/audit tests/integration/inventory \
-			|| exit 1; \
+			$(COMPAT_TESTS) || exit 1; \
 	done
 
 sanity: setup ## Run ansible-test sanity on every supported ansible-core
@@ -104,7 +107,7 @@ devices: setup ## Bring PSKs into stand-ins for devices, by the vendors' collect
 	@.venv/bin/python -m tests.devices $(DEVICES_ARGS)
 
 e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
-	@.venv/bin/python -m tests.e2e
+	@.venv/bin/python -m tests.e2e $(E2E_ARGS)
 
 eda: setup ## Run the rulebooks in ansible-rulebook, against the simulator and a stand-in for AWX (Java 17)
 	@tools/tool-venv eda

@@ -217,9 +217,7 @@ class Scenarios(Suite):
         self.need(result.rc != 0, "the run does not fail")
         self.need(result.stats["lisbon"]["unreachable"] == 1, "lisbon is not said to be unreachable")
         told = [str(x["result"].get("msg")) for x in result.tasks if (x["host"], x["status"]) == ("berlin", "failed")]
-        self.need(
-            any("its device lisbon" in x for x in told), "berlin does not fail for lisbon"
-        )
+        self.need(any("its device lisbon" in x for x in told), "berlin does not fail for lisbon")
         after = self.generations()
         changed = {self.lab.site_of[i]: after[i] - before[i] for i in before if after[i] != before[i]}
         self.need(changed == {"berlin": 1}, f"rotated: {changed}")
