@@ -17,6 +17,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
     Unreadable,
     load,
     names,
+    outputs_of,
     problem_of,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_proof import Evidence, read, verdict
@@ -240,3 +241,7 @@ def test_what_a_failed_command_prints_is_no_answer() -> None:
 
 def test_every_platform_loads() -> None:
     assert all(load(x).title for x in names())
+
+
+def test_how_a_terminal_ends_lines_does_not_matter() -> None:
+    assert outputs_of({"rc": 0, "stdout": "writable yes\r\n== /a\r\nb\r\n"}, 1) == ["writable yes\n== /a\nb\n"]
