@@ -106,12 +106,12 @@ def same_time(one: str | None, other: str | None, tolerance: int = TIME_PRECISIO
 class Trace:
     """What Cloudflare shows of a tunnel's PSK: when it was set (None: it has none), or, not ``shown``, nothing.
 
-    ``skew`` are the nanoseconds by which the list runs ahead of the answers of POST /psk.
+    ``skew`` are the nanoseconds by which the list runs ahead of the answers of POST /psk; None if nobody knows.
     """
 
     on: str | None
     shown: bool = True
-    skew: int = 0
+    skew: int | None = None
 
     @property
     def missing(self) -> bool:
@@ -119,7 +119,7 @@ class Trace:
         return self.shown and self.on is None
 
 
-def trace_of(tunnel: Mapping[str, t.Any], skew: int = 0) -> Trace:
+def trace_of(tunnel: Mapping[str, t.Any], skew: int | None = None) -> Trace:
     """The trace of a tunnel as the API, or its view, gives it. Without ``psk_metadata`` nothing is known.
 
     Nor is it if that is something else than an object.
@@ -151,26 +151,28 @@ def compare(known: Known | None, trace: Trace) -> str:
     ours, theirs = parse_time(known.on), parse_time(trace.on)
     if ours is None or theirs is None:
         return SAME if known.on == trace.on else NEWER
-    theirs -= trace.skew
-    if abs(theirs - ours) <= TIME_PRECISION:
+    if trace.skew is not None:
+        theirs -= trace.skew
+    if abs(theirs - ours) <= TIME_PRECISION + (TIME_TOLERANCE if trace.skew is None else 0):
         return SAME
     if theirs < ours:
         return OLDER
     return LATE if known.at_least and theirs - ours <= LATE_REQUEST else NEWER
 
 
-def skew_of(pairs: Iterable[tuple[Known | None, Trace]]) -> int:
+def skew_of(pairs: Iterable[tuple[Known | None, Trace]]) -> int | None:
     """By how much the list runs ahead of what answers have said, in nanoseconds: the median over all tunnels.
 
-    Only differences that TIME_TOLERANCE allows count: any other has another cause.
+    Only differences that ASSUMPTION PSK-CLOCK allows count: any other has another cause. None if there are none.
     """
     found: list[int] = []
     for known, trace in pairs:
         ours, theirs = parse_time(known.on if known else None), parse_time(trace.on)
-        if ours is not None and theirs is not None and abs(theirs - ours) <= TIME_TOLERANCE:
+        if ours is not None and theirs is not None and abs(theirs - ours) <= TIME_TOLERANCE + TIME_PRECISION:
             found.append(theirs - ours)
     middle = sorted(found)[(len(found) - 1) // 2 : len(found) // 2 + 1]
-    return min(middle, key=abs, default=0)
+    nearest = min(middle, key=abs, default=None)
+    return None if nearest is None else max(-TIME_TOLERANCE, min(nearest, TIME_TOLERANCE))
 
 
 def later_time(one: str | None, other: str | None) -> str | None:

@@ -22,6 +22,8 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     StoppedError,
     internal_error,
 )
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few
 
 Guard = Callable[[], None]
 Answers = dict[str, _psk.Answer]
@@ -56,6 +58,20 @@ def send_batch(
     except Exception as exc:  # pylint: disable=broad-exception-caught
         error = internal_error(exc)
         return dict.fromkeys(psks, _psk.Answer(_psk.IN_DOUBT, error.message)), error
+
+
+def validate(client: Client, names: Mapping[str, str]) -> None:
+    """Has the API look at PSKs that nobody will use, for tunnels named by id. Raises CloudflareError."""
+    if not names:
+        return
+    answers, failure = send_batch(client, {i: generate_psk() for i in names}, validate_only=True)
+    if failure is not None:
+        raise failure
+    refused = [f"{names[i]}: {x.reason}" for i, x in answers.items() if x.status != _psk.PLANNED]
+    if refused:
+        raise CloudflareError(
+            f"the API would refuse {len(refused)} of {len(names)} PSKs ({few(refused, '; ')}); nothing was written"
+        )
 
 
 def _status_of(exc: CloudflareError) -> str:

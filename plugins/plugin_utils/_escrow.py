@@ -30,6 +30,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions i
 FRESH = 2.0
 # A request may take so long; a lease that ends earlier, in seconds, does not cover it.
 MARGIN = 30.0
+# How often a lease is renewed until it lasts.
+ATTEMPTS = 3
 
 
 Judge = Callable[[str, t.Optional[Record]], None]
@@ -114,30 +116,45 @@ class Escrow(Mover):
     def guard(self, psks: Mapping[str, str]) -> None:
         """To be called right before PSKs are sent: raises StoppedError unless the run still holds all the tunnels.
 
-        Nor may what backs them up be in flight meanwhile. A lease that would not outlast the request is renewed.
+        Nor may what backs them up be in flight meanwhile. A lease that would not outlast the request is renewed, and
+        looked at once more: a machine may sleep while it writes.
         """
         try:
-            claim = self.claim()
-            if not self._is_fresh():
-                self.read([*psks, *self._others()])
-                self._looked = _now()
-                blocked = self._in_the_way(claim)
-                if blocked:
-                    why = ", ".join(f"{x.name!r} is {x.state}" for x in blocked.values())
-                    raise StoppedError(f"what backs up {self.named(blocked)} is in flight ({why}); nothing was sent")
-            lost, short = [], {}
-            for tunnel_id, psk in psks.items():
-                stored = self._known.get(tunnel_id)
-                record = stored.record if stored else Record()
-                if not record.is_held_by(claim) or record.psk_to_send() != psk:
-                    lost.append(tunnel_id)
-                elif record.lease and record.lease.until - claim.now < min(MARGIN, (claim.until - claim.now) / 2):
-                    short[tunnel_id] = record
-            if short and not lost:
-                renewed = self.move(short, lambda i, record: _transitions.renew(present(record), claim))
-                lost = list(renewed.refused)
+            for _attempt in range(ATTEMPTS):
+                short = self._short(psks)
+                if not short:
+                    return
+                self._refuse_lost(self._renew(short))
         except EscrowError as exc:
             raise StoppedError(f"nothing was sent: {exc}") from None
+        raise StoppedError(f"the escrow takes longer than psk_rotation_lease for {self.named(psks)}; nothing was sent")
+
+    def _renew(self, ids: Collection[str]) -> Collection[str]:
+        """Holds tunnels for longer; returns those that are lost."""
+        claim = self.claim()
+        return self.move(ids, lambda i, record: _transitions.renew(present(record), claim)).refused
+
+    def _short(self, psks: Mapping[str, str]) -> list[str]:
+        """The tunnels whose lease would not outlast a request. Raises StoppedError if one must not be sent at all."""
+        if not self._is_fresh():
+            self._looked = _now()
+            self.read([*psks, *self._others()])
+            blocked = self._in_the_way(self.claim())
+            if blocked:
+                why = ", ".join(f"{x.name!r} is {x.state}" for x in blocked.values())
+                raise StoppedError(f"what backs up {self.named(blocked)} is in flight ({why}); nothing was sent")
+        claim = self.claim()
+        lost, short = [], []
+        for tunnel_id, psk in psks.items():
+            record = self.record_of(tunnel_id) or Record()
+            if not record.is_held_by(claim) or record.psk_to_send() != psk:
+                lost.append(tunnel_id)
+            elif record.lease and record.lease.until - claim.now < min(MARGIN, (claim.until - claim.now) / 2):
+                short.append(tunnel_id)
+        self._refuse_lost(lost)
+        return short
+
+    def _refuse_lost(self, lost: Collection[str]) -> None:
         if lost:
             raise StoppedError(f"another run has taken over {self.named(lost)}; nothing was sent")
 
@@ -193,6 +210,11 @@ class Escrow(Mover):
         return self.move(
             reasons, lambda i, record: _transitions.release(_of_rotation(record, rotations.get(i)), reasons[i], claim)
         )
+
+    def mark_disturbed(self, given: Mapping[str, str]) -> Moves:
+        """Has tunnels that other runs have taken over be set again: their devices may hold what this run gave them."""
+        claim = self.claim()
+        return self.move(given, lambda i, record: _late.disturbed(present(record), given[i], claim))
 
     def stick(self, seen: Mapping[str, _psk.Trace]) -> Moves:
         """Marks tunnels whose PSK somebody else has changed, as Cloudflare has ``seen`` it."""
@@ -262,8 +284,8 @@ class Escrow(Mover):
     def _read_back(self, sending: Sequence[str], others: Collection[str]) -> None:
         """What is not there was not stored. A later version is another run's; the guard finds that out."""
         stored = {i: t.cast(Stored, self._known[i]) for i in sending}
-        self.load([*sending, *others])
         self._looked = _now()
+        self.load([*sending, *others])
         for tunnel_id, before in stored.items():
             back = self._known[tunnel_id]
             if (

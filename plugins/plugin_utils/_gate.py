@@ -75,8 +75,15 @@ class HealthGate:
     gate: Gate
     say: Callable[[str], None]
 
-    def check_members(self, groups: Mapping[str, Sequence[Member]]) -> None:
-        """Raises InputError for a tunnel that can never pass, before anything is written."""
+    def check_members(self, groups: Mapping[str, Sequence[Member]], *, acts: bool) -> None:
+        """Raises InputError for a tunnel that can never pass, before anything is written.
+
+        ``acts``: devices have tasks of their own.
+        """
+        if not acts:
+            raise InputError(
+                "psk_rotation_health needs device or verify tasks: without them no tunnel authenticates anew"
+            )
         if _health.UNKNOWN in self.gate.accept:
             return
         for member in (x for members in groups.values() for x in members):

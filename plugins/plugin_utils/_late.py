@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace, later_time, same_time
@@ -19,6 +20,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     ROLLING_BACK,
     STUCK,
     Claim,
+    Pending,
     Record,
     Refused,
     Rollback,
@@ -31,6 +33,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions i
     status_of,
 )
 
+DISTURBED = "a run that was late may have brought another PSK to its device"
+
 
 def applied_late(record: Record, psk: str, applied_on: str | None, claim: Claim) -> Moved:
     """A run whose lease another has taken over meanwhile did have ``psk`` set: what Cloudflare holds is known by that.
@@ -41,6 +45,25 @@ def applied_late(record: Record, psk: str, applied_on: str | None, claim: Claim)
     if after is None:
         raise Refused("another run has taken it over")
     return Moved(note(after, "applied late", claim), status_of(after))
+
+
+def disturbed(record: Record, given: str, claim: Claim) -> Moved:
+    """A run from which another has taken the tunnel has had its device's tasks run, with the PSK ``given``.
+
+    The device may hold that one now, and the record may be about another: it is not done before it was set again.
+    Raises Refused if it was the same, or a person has to look anyway.
+    """
+    wanted = record.current if record.state in (IDLE, ROLLING_BACK) else record.pending
+    if record.state == STUCK or wanted is None or wanted.psk == given:
+        raise Refused("another run has taken it over")
+    if record.state == IDLE:
+        record = again(record, Trace(wanted.applied_on), claim)
+    elif record.state == ROLLING_BACK:
+        record = note(replace(record, rollback=Rollback(at_least=True)), "to be set again", claim)
+    else:
+        pending = replace(t.cast(Pending, record.pending), applied_on=None, delivered=False)
+        record = note(record.of_state(IN_DOUBT, pending=pending), "to be set again", claim)
+    return Moved(replace(record, reason=DISTURBED), status_of(record))
 
 
 def _learned(record: Record, psk: str, on: str | None, claim: Claim) -> Record | None:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _rollback, _status, _waves
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _notices, _rollback, _status, _waves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._claims import parse_limit
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group, told
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, STUCK, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import AUTO, Groups, Hints, group
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import APPLIED, PREPARED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
 MAX_WAVE_SIZE = 1000
@@ -159,6 +159,7 @@ def plan(
             status=status,
             reason=reason,
             generation=record.generation if record else 0,
+            sent=status in (_status.RESUME, _status.WAITING) and not _is_unsent(record, trace),
             sound=record is None or _is_sound(record, trace),
         )
     parts: dict[str, list[Planned]] = {"ready": [], "unchanged": [], "left": []}
@@ -175,11 +176,9 @@ def plan(
         groups=groups,
         limit=parse_limit(options.max_failures, len(owners)),
         failed_before=options.failed_before,
-        notices=[
-            *_notices(tunnels, hidden),
-            *_told_groups(groups, tunnels, parts["ready"]),
-            *(_unclaimed(tunnels, owners) if places is None else ()),
-        ],
+        notices=_notices.lines(
+            tunnels, groups, [x.id for x in parts["ready"]], hidden=hidden, owners=owners if places is None else None
+        ),
     )
 
 
@@ -218,28 +217,37 @@ def _placed(
     records: Mapping[str, Record],
     options: Options,
 ) -> tuple[str, Planned]:
-    """Where a tunnel belongs. Finishing never waits for a sibling, beginning does."""
+    """Where a tunnel belongs. Finishing never waits for a sibling, beginning does.
+
+    To go on with what was never sent, as far as can be seen, is to begin.
+    """
     if options.mode == "confirm" and entry.status == _status.WAITING:
         return "ready", entry
     if options.mode not in ("rotate", "reconcile", "rollback"):
         return "left", entry
     if entry.status == _status.UNCHANGED:
         return "unchanged", entry
-    if entry.status == _status.RESUME:
-        return _resumed(entry, records.get(entry.id), options)
-    if entry.status != _status.DUE:
+    if entry.status not in (_status.RESUME, _status.DUE):
         return "left", entry
     for sibling in (all_of_it[i] for i in groups.siblings(entry.id)):
-        here = sibling.host in options.hosts
-        unfinished = sibling.status == _status.WAITING or (sibling.status == _status.RESUME and not here)
-        if unfinished or (sibling.status == _status.STUCK and not options.force):
+        if _goes_first(sibling, entry, options):
             waits = sibling.status == _status.WAITING
             record = records.get(sibling.id)
             state = record.state if record else sibling.status
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound)
-    return "ready", entry
+            excused = waits and entry.sound and entry.status == _status.DUE
+            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=excused)
+    return _resumed(entry, records.get(entry.id), options) if entry.status == _status.RESUME else ("ready", entry)
+
+
+def _goes_first(sibling: Planned, entry: Planned, options: Options) -> bool:
+    """Whether a tunnel has to wait for one that backs it up. Those of this batch wait in their waves."""
+    elsewhere = sibling.host not in options.hosts
+    if entry.status == _status.RESUME:
+        return sibling.sent and elsewhere and not entry.sent
+    unfinished = sibling.status == _status.WAITING or (sibling.status == _status.RESUME and elsewhere)
+    return unfinished or (sibling.status == _status.STUCK and not options.force)
 
 
 def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[str, Planned]:
@@ -254,35 +262,14 @@ def _resumed(entry: Planned, record: Record | None, options: Options) -> tuple[s
     return "ready", entry
 
 
+def _is_unsent(record: Record | None, trace: Trace) -> bool:
+    """Whether Cloudflare does not hold its pending PSK, as far as can be seen: its time has not moved."""
+    pending = record.pending if record and record.state == PREPARED else None
+    return pending is not None and (trace.on is None or _psk.same_time(trace.on, pending.baseline))
+
+
 def _is_sound(record: Record, trace: Trace) -> bool:
     return record.state != STUCK and _psk.compare(record.expected(), trace) not in (_psk.NEWER, _psk.LATE)
-
-
-def _notices(tunnels: Sequence[Tunnel], hidden: int) -> list[str]:
-    found = [
-        f"{x['name']!r} is the name of a tunnel, too: it is reached by its id only" for x in _named_as_words(tunnels)
-    ]
-    if hidden:
-        found.append(f"Cloudflare does not show when the PSKs of {hidden} tunnels were set: the escrow's times count")
-    return found
-
-
-def _told_groups(groups: Groups, tunnels: Sequence[Tunnel], ready: Sequence[Planned]) -> list[str]:
-    return [told(groups, tunnels, [x.id for x in ready])] if ready else []
-
-
-def _unclaimed(tunnels: Sequence[Tunnel], owners: Mapping[str, str]) -> list[str]:
-    names = [str(x["name"]) for x in tunnels if x["id"] not in owners]
-    if not names:
-        return []
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return [
-        f"no host of this play claims {len(names)} of {len(tunnels)} tunnels: {', '.join(names[:NAMES_SHOWN])}{more}"
-    ]
-
-
-def _named_as_words(tunnels: Sequence[Tunnel]) -> list[Tunnel]:
-    return [x for x in tunnels if x["name"] in ("all", "*")]
 
 
 def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, str]:

@@ -21,9 +21,8 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import Client
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError, InputError
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import CloudflareError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
-    generate_psk,
     mark_as_secret,
     redact,
 )
@@ -120,7 +119,7 @@ class Rotation:
         state = _results.first_state(rotation_id, options, plan, tunnels, records)
         if self.gate is not None:
             state = replace(state, members=_results.members(plan, tunnels))
-            self._check_gate(self.gate, state)
+            self.gate.check_members(state.members, acts=bool(state.devices) or not state.waves)
         if options.mode != "report":
             noticed = _upkeep.notice(escrow, names)
             for line in _upkeep.told(noticed):
@@ -128,7 +127,7 @@ class Rotation:
             stuck = escrow.stick({x.id: x.trace for x in plan.foreign})
             state = replace(state, changed=noticed.changed or stuck.changed)
         if preflight and options.mode != "rollback" and not self.validate_only:
-            self._validate([x for wave in state.waves for x in wave])
+            _psk_batch.validate(self.client, {x.id: x.name for wave in state.waves for x in wave})
         if not state.devices:
             for index in range(len(state.waves)):
                 done = self._wave(state, index, options.hosts, escrow)
@@ -152,6 +151,7 @@ class Rotation:
         escrow = self._escrow_of(state)
         rotations = {x.id: x.rotation_id for x in going}
         taken = escrow.roll_back({x.id: x.reason for x in going}, rotations, {}, {})
+        escrow.mark_disturbed(_given(state, taken.moves.refused))
         return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
 
     def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
@@ -179,6 +179,8 @@ class Rotation:
         else:
             left = escrow.release({x.tunnel.id: x.reason for x in failed}, rotations(failed))
             outcomes += _results.outcomes(left, places)
+        if state.operation != CONFIRM:
+            escrow.mark_disturbed(_given(state, {*moves.refused, *(x.tunnel.id for x in failed)}))
         state = after(state, outcomes, changed=moves.changed)
         self._tell(state)
         proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
@@ -196,13 +198,6 @@ class Rotation:
         """With what the store keeps for the next step, because it writes nothing."""
         dump = getattr(self.store, "dump", None)
         return replace(state, overlay=dump()) if dump and state.devices else state
-
-    def _check_gate(self, gate: HealthGate, state: State) -> None:
-        if state.waves and not state.devices:
-            raise InputError(
-                "psk_rotation_health needs device or verify tasks: without them no tunnel authenticates anew"
-            )
-        gate.check_members(state.members)
 
     def _through(self, gate: HealthGate, state: State, found: Sequence[Verdict]) -> list[Verdict]:
         """The verdicts, with those tunnels as failed that do not get healthy."""
@@ -243,7 +238,14 @@ class Rotation:
     def _confirm(self, state: State, ready: Sequence[Planned], escrow: Escrow) -> State:
         """Has the devices prove what waits for it; where there is none, the user's word counts."""
         known = escrow.read([x.id for x in ready])
-        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id in known]
+        stuck = escrow.stick({x.id: x.trace for x in ready if x.id in known and _is_foreign(known[x.id], x.trace)})
+        places = {x.id: (x.name, x.host) for x in ready}
+        state = after(state, _results.outcomes(stuck, places), changed=state.changed or stuck.changed)
+        waiting = [
+            Flying(x.id, x.name, x.host, known[x.id].rotation_id or "")
+            for x in ready
+            if x.id in known and x.id not in stuck.moved and x.id not in stuck.refused
+        ]
         state = replace(state, in_flight=waiting)
         if not state.devices:
             said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}
@@ -295,22 +297,6 @@ class Rotation:
         count = f"{len(ids)} tunnel{'' if len(ids) == 1 else 's'}"
         self.say(f"{state.progress.what}: {count}, {ended}, {time.time() - state.progress.since:.1f} s")
 
-    def _validate(self, entries: Sequence[Planned]) -> None:
-        """Has the API look at the whole plan, with PSKs that nobody will use. Raises CloudflareError."""
-        if not entries:
-            return
-        answers, failure = _psk_batch.send_batch(
-            self.client, {x.id: generate_psk() for x in entries}, validate_only=True
-        )
-        if failure is not None:
-            raise failure
-        refused = [(x.name, answers[x.id].reason) for x in entries if answers[x.id].status != _psk.PLANNED]
-        if refused:
-            named = "; ".join(f"{name}: {reason}" for name, reason in refused[: _results.NAMES_SHOWN])
-            raise CloudflareError(
-                f"the API would refuse {len(refused)} of {len(entries)} PSKs ({named}); nothing was written"
-            )
-
     def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
         """The entries as the account shows them now: devices take their time, and people their keys.
 
@@ -323,7 +309,11 @@ class Rotation:
         records = escrow.read(moved) if moved else {}
         learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
         return [
-            replace(x, trace=_psk.trace_of(now[x.id], x.trace.skew or learned), name=now[x.id]["name"])
+            replace(
+                x,
+                trace=_psk.trace_of(now[x.id], learned if x.trace.skew is None else x.trace.skew),
+                name=now[x.id]["name"],
+            )
             if x.id in now
             else x
             for x in entries
@@ -334,6 +324,15 @@ def _failed_so_far(state: State) -> int:
     """How many tunnels have failed in this run, this batch and those before."""
     counted = _status.counted_in(state.mode)
     return state.failed_before + sum(1 for x in state.statuses.values() if x in counted)
+
+
+def _given(state: State, ids: Collection[str]) -> dict[str, str]:
+    """The PSKs that the devices of these tunnels may have got in this wave."""
+    return {x.id: x.psk for x in state.all_results() if x.id in ids and x.psk and x.host in state.devices}
+
+
+def _is_foreign(record: Record, trace: _psk.Trace) -> bool:
+    return _psk.compare(record.expected(), trace) == _psk.NEWER
 
 
 def _leave_waiting(record: Record, claim: Claim) -> Moved:

@@ -15,7 +15,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import Judge
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._groups import LOCAL_HOSTS
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record, Refused
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import STUCK, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Target
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned
 
@@ -38,7 +38,8 @@ def still_to_take(entries: Sequence[Planned]) -> Judge:
 
     def judge(tunnel_id: str, record: Record | None) -> None:
         entry = planned[tunnel_id]
-        if record is not None and record.generation > entry.generation and not record.unresolved:
+        ended = record is not None and not record.unresolved and record.state != STUCK
+        if record is not None and record.generation > entry.generation and ended:
             found = _psk.compare(record.expected(), entry.trace)
             if found == _psk.NEWER:
                 return  # somebody else has changed it since, which is for the transition to say

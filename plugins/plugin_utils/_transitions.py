@@ -180,7 +180,10 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     if record.state not in (PREPARED, IN_DOUBT) or not pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been refused")
     # The list before the second attempt may be older than the first: only the third can tell that it came to nothing.
-    if pending.attempt == 2 or (pending.attempt > 2 and not same_time(pending.reported, pending.baseline)):
+    # What is set again is set because Cloudflare or the device may hold another one.
+    again = record.current is not None and record.current.psk == pending.psk
+    moved = not same_time(pending.reported, pending.baseline)
+    if pending.attempt == 2 or (pending.attempt > 2 and (moved or again)):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
     record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)
@@ -210,7 +213,8 @@ def confirm(record: Record, status: str, claim: Claim, *, exposure: float | None
         return Moved(note(record, "rolled back", claim), _status.ROLLED_BACK)
     pending = record.pending
     if record.state != APPLIED or not pending:
-        raise Refused(f"the record is {record.state}, so there is nothing to confirm")
+        why = f" ({record.reason})" if record.reason else ""
+        raise Refused(f"the record is {record.state}{why}, so there is nothing to confirm")
     seen = status == _status.CONFIRMED
     now = format_time(int(claim.now * NANO))
     again = record.current is not None and record.current.psk == pending.psk

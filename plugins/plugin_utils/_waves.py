@@ -19,7 +19,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 class Planned:
     """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
 
-    ``generation`` is that of its record when it was planned. ``sound``: as far as is known, Cloudflare holds the PSK
+    ``generation`` is that of its record when it was planned. ``sent``: an earlier run has sent its PSK, as far as
+    can be seen. ``sound``: as far as is known, Cloudflare holds the PSK
     that the record says. ``excused``: it is skipped, and that needs nobody.
     """
 
@@ -31,6 +32,7 @@ class Planned:
     status: str
     reason: str
     generation: int = 0
+    sent: bool = False
     sound: bool = True
     excused: bool = False
 
@@ -38,12 +40,12 @@ class Planned:
 def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:
     """Cuts entries into waves of at most ``size``, the first of at most ``canary`` if that is not 0.
 
-    A group's members go into different waves, unresolved ones first: the next is touched only when the one before is
-    done.
+    A group's members go into different waves, unresolved ones first, and of these what was sent: the next is touched
+    only when the one before is done.
     """
     rounds: dict[int, list[Planned]] = {}
     members: dict[str, int] = {}
-    for entry in sorted(entries, key=lambda x: x.status != _status.RESUME):
+    for entry in sorted(entries, key=lambda x: (x.status != _status.RESUME, not x.sent)):
         turn = members.get(entry.group, 0)
         members[entry.group] = turn + 1
         rounds.setdefault(turn, []).append(entry)

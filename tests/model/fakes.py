@@ -180,12 +180,13 @@ class FakeStore:
 
     def load(self, ids: Sequence[str] | None = None) -> dict[str, Stored]:
         """The records of these tunnels, or of all."""
-        run, records = self.run, self.world.records
+        run, world, records = self.run, self.world, self.world.records
         run.pause("read")
         if run.hit("read lost", "read"):
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
+            run.read_on[tunnel_id] = world.now
             if tunnel_id in run.unread:
                 run.unread.discard(tunnel_id)
                 run.reads[tunnel_id] = stored.version
@@ -216,6 +217,7 @@ class FakeStore:
                 result.conflicts[tunnel_id] = CHANGED_MEANWHILE
                 continue
             world.write(run.name, tunnel_id, record, version + 1)
+            run.read_on[tunnel_id] = world.now
             result.versions[tunnel_id] = version + 1
             if world.writers[tunnel_id] == (run.name, version + 1):
                 run.reads[tunnel_id] = version + 1

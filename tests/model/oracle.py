@@ -13,6 +13,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     same_time,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._escrow import FRESH
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, PREPARED, STUCK, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 UNSEEN = TIME_TOLERANCE + TIME_PRECISION
 KEPT, ALONE, AGREED, ENDED, BLAMED, SOUND = (
     "1: every key of ours that Cloudflare or a device holds is in its record",
-    "2: one tunnel of a group is in flight at most",
+    "2: one run works on a tunnel, and one tunnel of a group is in flight at most",
     "3: a run that ends well leaves no tunnel of its own with different keys",
     "4: plain re-runs end the trouble, or say what a person must do",
     "5: nothing is called changed by somebody else when nobody else has changed it",
@@ -76,25 +77,48 @@ class Oracle:
             self._flying.discard(tunnel.id)
         elif record.state != PREPARED and not self._is_repaired(tunnel):
             self._flying.add(tunnel.id)
+        taken = before is not None and before.lease is not None and record.lease is not None
+        if taken and before.lease.owner != record.lease.owner and self._lives_beside(writer, before.lease.owner):
+            self.fail(ALONE, f"{writer} takes {tunnel.name} from {before.lease.owner}, which is seen to live")
         became_stuck = record.state == STUCK and (before is None or before.state != STUCK)
-        if became_stuck and not _had_trouble(tunnel):
+        if became_stuck and not self._may_be_blamed(tunnel):
             self.fail(BLAMED, f"{tunnel.name} is stuck: {record.reason}")
+
+    def _lives_beside(self, writer: str, owner: str) -> bool:
+        runs = self._world.runs
+        other = next((x for x in runs.values() if x.owner == owner), None)
+        mine = runs.get(writer)
+        return bool(other and mine and mine.machine == other.machine and not (other.dead or other.over))
+
+    def _may_be_blamed(self, tunnel: Tunnel) -> bool:
+        """Whether its time can't be known to be ours: nor can it where ASSUMPTION PSK-CLOCK leaves it open."""
+        return bool(tunnel.foreign or tunnel.late or tunnel.lied) or (self._world.hasty and self._world.skew != 0)
 
     def sending(self, run: Run, ids: list[str]) -> None:
         """A run sends keys for these tunnels.
 
         One that is in flight already is finished. So are two of a group of which somebody else has set the keys of
         both, and that a person has then unstuck. One that is deleted is in nobody's way, and the group of one that was
-        made meanwhile is not known to the run.
+        made meanwhile is not known to the run. Another run may have ended its rotation since the run's last look, if
+        that is fresh.
         """
+        for tunnel_id in ids:
+            lease = self._world.records[tunnel_id].record.lease
+            fresh = self._world.now - run.read_on.get(tunnel_id, 0.0) <= FRESH
+            if not fresh and (lease is None or lease.owner != run.owner):
+                self.fail(ALONE, f"{run.name} sends for {tunnel_id}, and has lost it, or never looked")
         there = [x for x in map(self._world.tunnels.__getitem__, ids) if x.exists]
         for tunnel in there:
-            if tunnel.id in self._flying or self._is_repaired(tunnel):
+            if tunnel.id in self._flying or self._is_repaired(tunnel) or self._has_just_ended(run, tunnel):
                 continue
             for other in self._world.siblings(tunnel):
                 if (other.id in self._flying or other.id in ids) and other.made_on <= run.looked.get(tunnel.id, 0.0):
                     self.fail(ALONE, f"{run.name} begins {tunnel.name} while {other.name} is in flight")
-        self._flying.update(x.id for x in there if not self._is_repaired(x))
+        self._flying.update(x.id for x in there if not self._is_repaired(x) and not self._has_just_ended(run, x))
+
+    def _has_just_ended(self, run: Run, tunnel: Tunnel) -> bool:
+        stored, looked = self._world.records[tunnel.id], run.read_on.get(tunnel.id, 0.0)
+        return stored.record.state == IDLE and self._world.now - looked <= FRESH
 
     def _is_repaired(self, tunnel: Tunnel) -> bool:
         """Whether it gets its current key once more: its device has that one already."""
@@ -109,7 +133,7 @@ class Oracle:
         for tunnel_id, result in run.results.items():
             reason = result.reason or ""
             tunnel = self._world.tunnels[tunnel_id]
-            if "by somebody else" in reason and not _had_trouble(tunnel):
+            if "by somebody else" in reason and not self._may_be_blamed(tunnel):
                 self.fail(BLAMED, f"{run.name} says of {tunnel.name}: {reason}")
             if run.rc == 0 and not run.wish.check and run.wish.mode != "report" and tunnel.exists:
                 self._agrees(run, tunnel, result)
@@ -122,17 +146,24 @@ class Oracle:
         writer, version = self._world.writers[tunnel.id]
         moved_on = writer != run.name and version > run.reads.get(tunnel.id, 0)
         shown = f"{run.name} ends well, and shows {tunnel.name} as {result.status}"
-        if record.state != IDLE:
-            if moved_on:
-                return
-            if result.status != _status.WAITING:
-                self.fail(AGREED, f"{shown}; its record is {record.state}")
-                return
         want = record.psk_of_device()
+        if moved_on and (record.state != IDLE or want is None):
+            return
+        if record.state != IDLE and result.status != _status.WAITING:
+            self.fail(AGREED, f"{shown}; its record is {record.state}")
+            return
         if tunnel.psk != want and not self.is_excused(run, tunnel, record):
             self.fail(AGREED, f"{shown}; Cloudflare has {tunnel.psk}, its record {want}")
-        elif tunnel.device != want and run.wish.hooks[tunnel.host].device:
+        elif tunnel.device != want and not self._is_late(tunnel) and run.wish.hooks[tunnel.host].device:
             self.fail(AGREED, f"{shown}; its device has {tunnel.device}, its record {want}")
+
+    def _is_late(self, tunnel: Tunnel) -> bool:
+        """Whether its device got its key from a run that had lost the tunnel, and that sleeps or has died since.
+
+        Nobody but that run knows; when it wakes up, it says so.
+        """
+        giver = self._world.runs.get(tunnel.giver)
+        return giver is not None and tunnel.id in giver.unsettled
 
     def is_excused(self, run: Run, tunnel: Tunnel, record: Record) -> bool:
         """Whether the run could not know that Cloudflare holds another key.
@@ -171,10 +202,6 @@ class Oracle:
     def wrote_in_check(self, run: Run) -> None:
         """A check run has changed something."""
         self.fail(SOUND, f"{run.name} is a check run, and writes")
-
-
-def _had_trouble(tunnel: Tunnel) -> bool:
-    return bool(tunnel.foreign or tunnel.late or tunnel.lied)
 
 
 def described(record: Record) -> str:

@@ -99,12 +99,16 @@ class Run:
         self.results: dict[str, Result] = {}
         self.changed = False
         self.reads: dict[str, int] = {}
+        # When it has looked at a record last.
+        self.read_on: dict[str, float] = {}
         # The tunnels on which a step judges, and those of them whose record it has not read yet.
         self.looking: set[str] = set()
         self.unread: set[str] = set()
         self.looked: dict[str, float] = {}
         self.hub: greenlet | None = None
         self.greenlet: greenlet | None = None
+        # The tunnels whose devices it has brought keys, and of which no record says so yet.
+        self.unsettled: set[str] = set()
         self._lost: set[str] = set()
         self._evidence: dict[str, Mapping[str, Any]] = {}
         self._memory = Memory()
@@ -299,6 +303,7 @@ class Run:
             raise _StepFailed("all hosts of the batch are unreachable")
         evidence = dict(self._evidence)
         state = self._next(state, partial(Rotation.settle, evidence=evidence))
+        self.unsettled -= flying
         if state.to_roll_back:
             state = self._next(state, Rotation.roll_back)
             if state.in_flight:
@@ -320,7 +325,8 @@ class Run:
                 tunnel = world.tunnels[result.id]
                 if result.psk is None:
                     return f"no PSK for {result.name}"
-                tunnel.device = result.psk
+                tunnel.device, tunnel.giver = result.psk, self.name
+                self.unsettled.add(tunnel.id)
                 if world.lines is not None:
                     self._say(f"the device {host} has {tunnel.device} for {tunnel.name}")
                 world.oracle.key_set(tunnel)

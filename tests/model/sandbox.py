@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _tunnel
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk, _psk_batch, _tunnel
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import (
     _escrow,
     _kept,
@@ -73,7 +73,7 @@ def simulated(world: World) -> Iterator[None]:
             (_escrow, "time", clock),
             (_results, "time", clock),
             (_state, "secrets", _Secrets(world)),
-            (_rotation, "generate_psk", lambda length=48: "P-validation"),
+            (_psk_batch, "generate_psk", lambda length=48: "P-validation"),
             (_escrow, "generate_psk", psk),
             (_psk, "parse_time", _parse_time),
             (_kept, "parse_time", _parse_time),

@@ -13,7 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, format_time
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
+    NANO,
+    TIME_PRECISION,
+    TIME_TOLERANCE,
+    format_time,
+)
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Stored
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 START = 1_790_000_000.0
 DAY = 86400.0
+# ASSUMPTION PSK-CLOCK
+UNSEEN_SECONDS = (TIME_TOLERANCE + TIME_PRECISION) / NANO
 # Who has set the PSK that Cloudflare holds: a request of ours, one of ours that was carried out late, somebody else.
 OURS, LATE, FOREIGN = "ours", "late", "foreign"
 
@@ -55,6 +62,8 @@ class Tunnel:
     shown: str
     by: str = FOREIGN
     sender: str = ""
+    # The run that has brought the device its key.
+    giver: str = ""
     exists: bool = True
     versions: list[Version] = field(default_factory=list)
     made_on: float = 0.0
@@ -97,6 +106,8 @@ class World:
         self.strangers = 0
         self.hidden = False
         self.skew: float = 0.0
+        # Whether a tunnel got two keys so soon after each other that times can't tell them apart.
+        self.hasty = False
         self.lines: list[str] | None = [] if traced else None
         self.oracle = Oracle(self)
         self._numbers = 0
@@ -150,6 +161,7 @@ class World:
 
     def set_key(self, tunnel: Tunnel, psk: str, by: str, sender: str = "") -> None:
         """Cloudflare holds this key from now on."""
+        self.hasty = self.hasty or self.now - tunnel.set_on <= UNSEEN_SECONDS
         tunnel.psk, tunnel.by, tunnel.sender, tunnel.set_on = psk, by, sender, self.now
         tunnel.answered = format_time(int(self.now * NANO))
         tunnel.shown = self.shown(self.now)

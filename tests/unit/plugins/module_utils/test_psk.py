@@ -207,7 +207,12 @@ def test_a_tunnel_without_metadata_is_not_known_to_have_no_psk(
     ],
 )
 def test_how_the_time_that_cloudflare_shows_stands_to_ours(seconds: float, at_least: bool, found: str) -> None:
-    assert _psk.compare(_psk.Known(moved(0), at_least), _psk.Trace(moved(seconds))) == found
+    assert _psk.compare(_psk.Known(moved(0), at_least), _psk.Trace(moved(seconds), skew=0)) == found
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(-5.6, "same"), (5.6, "same"), (-5.7, "older"), (5.7, "newer")])
+def test_where_nobody_knows_how_far_the_list_runs_ahead_what_it_may_is_allowed_for(seconds: float, found: str) -> None:
+    assert _psk.compare(_psk.Known(moved(0)), _psk.Trace(moved(seconds))) == found
 
 
 @pytest.mark.parametrize("skew", [-5, -1, 1, 5])
@@ -228,10 +233,10 @@ def test_a_list_that_runs_ahead_is_compared_as_if_it_did_not(seconds: float, fou
     assert _psk.compare(_psk.Known(moved(0)), _psk.Trace(moved(seconds), skew=3 * _psk.NANO)) == found
 
 
-def skew(*seconds: float) -> float:
+def skew(*seconds: float) -> float | None:
     """By how much a list runs ahead that shows these differences, in seconds."""
-    pairs = [(_psk.Known(moved(0)), _psk.Trace(moved(x))) for x in seconds]
-    return _psk.skew_of(pairs) / _psk.NANO
+    found = _psk.skew_of((_psk.Known(moved(0)), _psk.Trace(moved(x))) for x in seconds)
+    return None if found is None else found / _psk.NANO
 
 
 def test_how_far_a_list_runs_ahead_is_learnt_from_most_of_its_tunnels() -> None:
@@ -241,11 +246,16 @@ def test_how_far_a_list_runs_ahead_is_learnt_from_most_of_its_tunnels() -> None:
 
 def test_what_is_further_apart_than_the_tolerance_has_another_cause() -> None:
     assert skew(60, 3600, 1) == 1
-    assert skew(60, 6) == 0
+    assert skew(60, 6) is None
 
 
-def test_where_no_times_can_be_compared_a_list_does_not_run_ahead() -> None:
-    assert _psk.skew_of([(None, _psk.Trace(OLD)), (_psk.Known(OLD), _psk.Trace(None))]) == 0
+def test_a_list_never_runs_ahead_by_more_than_the_tolerance() -> None:
+    assert skew(5.5) == 5
+    assert skew(-5.5) == -5
+
+
+def test_where_no_times_can_be_compared_nobody_knows_how_far_a_list_runs_ahead() -> None:
+    assert _psk.skew_of([(None, _psk.Trace(OLD)), (_psk.Known(OLD), _psk.Trace(None))]) is None
 
 
 @pytest.mark.parametrize("known", [None, _psk.Known(OLD)])

@@ -23,6 +23,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     PREPARED,
     ROLLING_BACK,
     Claim,
+    Lease,
     Record,
     Refused,
 )
@@ -320,6 +321,34 @@ def test_a_lease_that_would_not_outlast_the_request_is_renewed(
     lease = store["t0"].lease
     assert lease is not None
     assert lease.until == claim("me", minutes if renewed else 0).until
+
+
+def test_a_lease_that_ends_while_it_is_renewed_is_looked_at_again(clock: list[float]) -> None:
+    now, store = [0.0], MemoryStore()
+    working, psks = taken_and_looked(store, lambda: claim("me", now[0]))  # type: ignore[arg-type]
+    now[0] = 14.9
+
+    def sleep() -> None:
+        store.after_write = None
+        now[0], clock[0] = 40, 2400
+        store.put("t0", replace(store["t0"], lease=Lease("other", claim("other", 40).until)))
+
+    store.after_write = sleep
+    with pytest.raises(StoppedError, match="another run has taken over tunnel 0"):
+        working.guard(psks)
+
+
+def test_a_lease_that_never_lasts_stops_the_run(clock: list[float]) -> None:
+    now, store = [14.9], MemoryStore()
+    working, psks = taken_and_looked(store, lambda: claim("me", now[0]))  # type: ignore[arg-type]
+
+    def sleep() -> None:
+        now[0] += 20
+
+    store.after_write = sleep
+    now[0] = 29.8
+    with pytest.raises(StoppedError, match="psk_rotation_lease"):
+        working.guard(psks)
 
 
 # -- writing down what the API said -----------------------------------------------------------------------------------

@@ -54,12 +54,12 @@ def gate(client: Any = None, **fields: Any) -> HealthGate:
 def test_a_tunnel_whose_check_is_disabled_can_not_be_vouched_for() -> None:
     groups = {"rome": [{**MEMBER, "health_check": {"enabled": False}}]}
     with pytest.raises(InputError, match="rome-1"):
-        gate().check_members(groups)
-    gate(accept=("healthy", "unknown")).check_members(groups)
+        gate().check_members(groups, acts=True)
+    gate(accept=("healthy", "unknown")).check_members(groups, acts=True)
 
 
 def test_a_tunnel_of_which_the_api_shows_no_health_check_can_be_vouched_for() -> None:
-    gate().check_members({"rome": [{**MEMBER, "health_check": {}}]})
+    gate().check_members({"rome": [{**MEMBER, "health_check": {}}]}, acts=True)
 
 
 def test_a_tunnel_that_nothing_backs_up_is_free_to_go() -> None:

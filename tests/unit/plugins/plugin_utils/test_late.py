@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import compare
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _transitions
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._late import applied_late
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._late import DISTURBED, applied_late, disturbed
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,
     IDLE,
@@ -167,3 +167,42 @@ def test_whatever_is_learnt_every_psk_stays_and_the_lease_too(
     assert after.keys() == record.keys()
     assert after.lease == record.lease
     assert Record.from_dict(json.loads(json.dumps(after.to_dict()))) == after
+
+
+# -- a device that a late run has configured ---------------------------------------------------------------------------
+
+
+def test_a_finished_rotation_whose_device_may_hold_another_psk_is_set_again() -> None:
+    after = disturbed(CONFIRMED, "old", OTHER)
+    assert (after.status, after.record.state, after.record.psk_to_send()) == ("in_doubt", IN_DOUBT, "new")
+    assert after.record.reason == DISTURBED
+
+
+@pytest.mark.parametrize("state", [PREPARED, IN_DOUBT, APPLIED])
+def test_an_unfinished_rotation_whose_device_may_hold_another_psk_is_not_confirmed(state: str) -> None:
+    record = disturbed(record_in(state), "another", OTHER).record
+    assert (record.state, record.psk_to_send()) == (IN_DOUBT, "new")
+    with pytest.raises(Refused, match="a run that was late"):
+        _transitions.confirm(replace(record, lease=None), "delivered", ME)
+
+
+def test_a_rollback_whose_device_may_hold_the_new_psk_is_not_confirmed() -> None:
+    record = disturbed(rolled_back_at_cloudflare(2), "new", OTHER).record
+    assert (record.state, record.rollback is not None and record.rollback.applied) == (ROLLING_BACK, False)
+
+
+@pytest.mark.parametrize(
+    ("record", "given"),
+    [(CONFIRMED, "new"), (record_in(APPLIED), "new"), (rolled_back_at_cloudflare(2), "old"), (record_in(STUCK), "new")],
+)
+def test_a_device_that_holds_what_its_record_wants_is_not_disturbed(record: Record, given: str) -> None:
+    with pytest.raises(Refused, match="taken it over"):
+        disturbed(record, given, OTHER)
+
+
+def test_a_psk_that_is_set_again_stays_in_doubt_however_often_it_is_refused() -> None:
+    record = disturbed(CONFIRMED, "old", OTHER).record
+    for number in range(3):
+        by = replace(OTHER, owner=f"run {number}")
+        record = _transitions.refused(prepare(record, 1, "x", by).record, "no", by).record
+        assert (record.state, record.psk_to_send()) == (IN_DOUBT, "new")

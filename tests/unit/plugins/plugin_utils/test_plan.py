@@ -368,6 +368,21 @@ def test_a_sibling_of_the_same_batch_is_finished_first() -> None:
     assert ids(plan(PAIR, {"t2": record_in(IN_DOUBT)}).waves) == [["t2"], ["t1"]]
 
 
+def test_of_two_that_were_left_prepared_the_one_that_cloudflare_has_set_is_finished_first() -> None:
+    tunnels = [tunnel("t1", "oslo", "192.0.2.1"), tunnel("t2", "lima", "192.0.2.1", 1)]
+    assert ids(plan(tunnels, {"t1": record_in(PREPARED), "t2": record_in(PREPARED)}).waves) == [["t2"], ["t1"]]
+
+
+@pytest.mark.parametrize(("set_on", "goes"), [(1, False), (LONG_AGO, True)])
+def test_one_that_was_left_prepared_waits_for_what_cloudflare_has_set_in_another_batch(
+    set_on: float, goes: bool
+) -> None:
+    tunnels = [tunnel("t1", "oslo", "192.0.2.1"), tunnel("t2", "lima", "192.0.2.1", set_on)]
+    records = {"t1": record_in(PREPARED), "t2": record_in(PREPARED)}
+    found = plan(tunnels, records, {"a": ["t1"], "b": ["t2"]}, hosts=frozenset(["a"]))
+    assert (ids(found.waves), left(found)) == (([["t1"]], {}) if goes else ([], {"t1": "skipped"}))
+
+
 def test_a_foreign_change_is_listed_until_its_record_is_stuck() -> None:
     found = plan([tunnel("t1", minutes=0)], {"t1": known()})
     assert [x.id for x in found.foreign] == ["t1"]

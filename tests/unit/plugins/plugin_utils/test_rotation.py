@@ -36,6 +36,7 @@ from tests.unit.plugins.plugin_utils.stage import (
     current,
     done,
     make,
+    options,
     set_by_somebody,
     statuses,
     truth,
@@ -356,6 +357,67 @@ def test_a_psk_that_somebody_sets_while_devices_are_busy_is_not_overwritten(
     assert store[tunnel.id].state == "stuck"
     assert "stuck" in statuses(state)
     assert truth(simulator)[tunnel.id].startswith("somebody")
+
+
+def test_what_waits_and_was_changed_by_somebody_is_not_confirmed(
+    rotation: Rotation, simulator: Simulator, store: MemoryStore
+) -> None:
+    state = wave(rotation, begin_with_device(rotation, confirmation="manual", max_failures="100%"), 0, DEVICE)
+    rotation.settle(state, done(state))
+    state = begin_with_device(rotation, mode="confirm", force=False)
+    tunnel = state.waves[0][0]
+    set_by_somebody(simulator, tunnel.id)
+    state = wave(rotation, state, 0, DEVICE)
+    assert (store[tunnel.id].state, state.in_flight) == ("stuck", [])
+    assert "stuck" in statuses(state)
+
+
+def test_a_tunnel_that_is_stuck_since_the_plan_is_not_called_unchanged(rotation: Rotation, store: MemoryStore) -> None:
+    state = begin_with_device(rotation, max_age=0, force=False)
+    tunnel = state.waves[0][0]
+    begin_again(rotation, "another")
+    store.put(tunnel.id, replace(store[tunnel.id], state="stuck", reason="its PSK was changed by somebody else"))
+    state = wave(rotation, state, 0, DEVICE)
+    assert [x.status for x in state.all_results() if x.id == tunnel.id] == ["stuck"]
+
+
+# -- a run that was late ----------------------------------------------------------------------------------------------
+
+
+def two_other_runs(rotation: Rotation) -> None:
+    """One finishes what the late run has begun, once its lease has ended, and one rotates again."""
+
+    def by_another(rotation_id: str) -> Claim:
+        return Claim(rotation_id, "another run", time.time() + 1000, time.time() + 1900)
+
+    wanted = options(chosen=frozenset(["localhost"]))
+    for rotation_id in ("r3", "r4"):
+        other = replace(rotation, claim=by_another, force=True)
+        other.begin(rotation_id, wanted, Memory(claims={"localhost": ["all"]}), preflight=False)
+
+
+def test_a_device_that_a_late_run_has_configured_is_set_again_by_the_next(
+    rotation: Rotation, simulator: Simulator, store: MemoryStore
+) -> None:
+    begin(rotation)
+    late = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    tunnel = late.in_flight[0]
+    two_other_runs(rotation)
+    newest = truth(simulator)[tunnel.id]
+    late = rotation.settle(late, done(late))
+    assert "skipped" in statuses(late)
+    assert (store[tunnel.id].state, store[tunnel.id].psk_to_send()) == ("in_doubt", newest)
+
+
+def test_a_late_run_whose_device_has_failed_marks_the_tunnel_before_it_rolls_back(
+    rotation: Rotation, store: MemoryStore
+) -> None:
+    begin(rotation)
+    late = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    tunnel = late.in_flight[0]
+    two_other_runs(rotation)
+    rotation.settle(late, {})
+    assert store[tunnel.id].state == "in_doubt"
 
 
 # -- rollbacks of earlier rotations -----------------------------------------------------------------------------------
