@@ -22,7 +22,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     StoppedError,
     internal_error,
 )
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import PSK_LENGTH, generate_psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few
 
 Guard = Callable[[], None]
@@ -64,7 +64,8 @@ def validate(client: Client, names: Mapping[str, str]) -> None:
     """Has the API look at PSKs that nobody will use, for tunnels named by id. Raises CloudflareError."""
     if not names:
         return
-    answers, failure = send_batch(client, {i: generate_psk() for i in names}, validate_only=True)
+    start = generate_psk(PSK_LENGTH - 8)
+    answers, failure = send_batch(client, {i: f"{start}{n:08}" for n, i in enumerate(names)}, validate_only=True)
     if failure is not None:
         raise failure
     refused = [f"{names[i]}: {x.reason}" for i, x in answers.items() if x.status != _psk.PLANNED]

@@ -43,12 +43,23 @@ _REST = string.ascii_letters + string.digits
 
 def generate_psk(length: int = PSK_LENGTH) -> str:
     """A PSK of letters and digits, first a letter: 5.95 bits a character, and accepted by every known device."""
-    number, first = divmod(secrets.randbelow(len(_FIRST) * len(_REST) ** (length - 1)), len(_FIRST))
-    characters = [_FIRST[first]]
-    while len(characters) < length:
-        number, rest = divmod(number, len(_REST))
-        characters.append(_REST[rest])
-    return "".join(characters)
+    return _drawn(_FIRST, 1) + _drawn(_REST, length - 1)
+
+
+def _drawn(alphabet: str, count: int) -> str:
+    """So many characters, each as likely as any other: bytes that would prefer some are thrown away."""
+    table, uneven = _table(alphabet)
+    found = b""
+    while len(found) < count:
+        found += secrets.token_bytes(2 * count).translate(table, uneven)
+    return found[:count].decode("ascii")
+
+
+@lru_cache(maxsize=2)
+def _table(alphabet: str) -> tuple[bytes, bytes]:
+    """The character of each byte, and the bytes that are too many for all characters to be equal."""
+    even = 256 - 256 % len(alphabet)
+    return bytes(ord(alphabet[x % len(alphabet)]) for x in range(256)), bytes(range(even, 256))
 
 
 def check_psk(psk: str, where: str, charset: str = "safe") -> None:

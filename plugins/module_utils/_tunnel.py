@@ -287,9 +287,8 @@ def inside_addresses(interface: str | None) -> tuple[str | None, str | None, int
 
     The given address is Cloudflare's; the customer's is the other usable one of the /31, /30 or /127.
     """
-    try:
-        cloudflare = ip_interface(interface or "")
-    except ValueError:
+    cloudflare = _parsed_interface(interface) if interface else None
+    if cloudflare is None:
         return None, None, None
     other = next((host for host in cloudflare.network.hosts() if host != cloudflare.ip), None)
     return str(cloudflare.ip), str(other) if other else None, cloudflare.network.prefixlen
@@ -311,8 +310,15 @@ def canonical_address(text: str | None) -> str | None:
 @lru_cache(maxsize=CANONICAL_KEPT)
 def network_of(interface: str | None) -> t.Any:
     """The network of an inside address, as an IPv4Network or IPv6Network; None without one."""
+    parsed = _parsed_interface(interface) if interface else None
+    return parsed.network if parsed else None
+
+
+@lru_cache(maxsize=CANONICAL_KEPT)
+def _parsed_interface(text: str) -> t.Any:
+    """As an IPv4Interface or IPv6Interface; None for what is none."""
     try:
-        return ip_interface(interface).network if interface else None
+        return ip_interface(text)
     except ValueError:
         return None
 
@@ -357,7 +363,7 @@ def _address(text: str | None) -> str | None:
 
 @lru_cache(maxsize=CANONICAL_KEPT)
 def _interface(text: str | None) -> str | None:
-    return _canonical(ip_interface, text) if text else None
+    return str(_parsed_interface(text) or text) if text else None
 
 
 @lru_cache(maxsize=CANONICAL_KEPT)

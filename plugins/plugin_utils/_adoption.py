@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     TIME_TOLERANCE,
@@ -22,6 +22,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     same_time,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adopt import Given, labelled, without_content
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import discard, keep
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, Claim, Key, Record, Refused

@@ -14,13 +14,14 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import StoppedError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import generate_psk
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _late, _status, _transitions
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import PREPARED, Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     LATE_REQUEST,
     NANO,
@@ -18,6 +16,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     parse_time,
     same_time,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Key, Pending, Record
 
 # Beside those whose request may still be carried out.

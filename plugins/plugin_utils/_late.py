@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace, later_time, same_time
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import is_later
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     APPLIED,

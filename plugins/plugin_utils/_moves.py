@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim, Record, Refused
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store, Stored
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved

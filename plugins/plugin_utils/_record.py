@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Known
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._typed import typed
 
 IDLE, PREPARED, IN_DOUBT = "idle", "prepared", "in_doubt"
@@ -63,7 +64,7 @@ class Claim:
     wave: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """A PSK that Cloudflare has, had, or may have.
 
@@ -86,7 +87,7 @@ class Key:
     discarded_on: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pending:
     """The PSK that a rotation is bringing about.
 
@@ -106,7 +107,7 @@ class Pending:
     delivered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rollback:
     """Whether Cloudflare has the previous PSK again, and since when; and whether the device's tasks have succeeded.
 
@@ -119,7 +120,7 @@ class Rollback:
     delivered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lease:
     """A run's hold on a record. ``until`` is in seconds since 1970, by the clock of the owner's machine."""
 
@@ -127,7 +128,7 @@ class Lease:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """What the escrow holds of one tunnel.
 

@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import (
     IN_DOUBT,
     STUCK,

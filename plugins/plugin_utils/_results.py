@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import inside_addresses, view
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record

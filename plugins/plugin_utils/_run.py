@@ -102,7 +102,7 @@ def remember(folder: str, rotation_id: str, memory: Memory) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({x.name: getattr(memory, x.name) for x in fields(memory)}, file)
+        file.write(json.dumps({x.name: getattr(memory, x.name) for x in fields(memory)}))
     temporary.replace(path)
 
 

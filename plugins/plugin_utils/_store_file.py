@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.parsing.vault import VaultLib
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guarded_file import GuardedFile
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import IDLE, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import (

@@ -19,8 +19,8 @@ import secrets
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import replace
 
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import (
     CHANGED_MEANWHILE,

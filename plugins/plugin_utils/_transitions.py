@@ -19,7 +19,7 @@ confirmed and KEPT_SECONDS have gone by: an old request may still be carried out
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     LATE,
@@ -32,6 +32,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
     same_time,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._kept import (
     confirmed_key,
     discard,

@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _adoption, _repairs, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._adoption import Candidate
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover, Moves, present
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved

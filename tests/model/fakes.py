@@ -186,11 +186,11 @@ class FakeStore:
             raise EscrowError("the escrow does not answer")
         found = {i: records[i] for i in (records if ids is None else ids) if i in records}
         for tunnel_id, stored in found.items():
-            run.read_on[tunnel_id] = world.now
             if tunnel_id in run.unread:
                 run.unread.discard(tunnel_id)
                 run.reads[tunnel_id] = stored.version
         run.pause("read done")
+        run.read_on.update(dict.fromkeys(found, world.now))
         return found
 
     def others(self, ids: Collection[str]) -> dict[str, Stored]:

@@ -77,9 +77,9 @@ class Oracle:
             self._flying.discard(tunnel.id)
         elif record.state != PREPARED and not self._is_repaired(tunnel):
             self._flying.add(tunnel.id)
-        taken = before is not None and before.lease is not None and record.lease is not None
-        if taken and before.lease.owner != record.lease.owner and self._lives_beside(writer, before.lease.owner):
-            self.fail(ALONE, f"{writer} takes {tunnel.name} from {before.lease.owner}, which is seen to live")
+        was, now = before.lease if before else None, record.lease
+        if was and now and was.owner != now.owner and self._lives_beside(writer, was.owner):
+            self.fail(ALONE, f"{writer} takes {tunnel.name} from {was.owner}, which is seen to live")
         became_stuck = record.state == STUCK and (before is None or before.state != STUCK)
         if became_stuck and not self._may_be_blamed(tunnel):
             self.fail(BLAMED, f"{tunnel.name} is stuck: {record.reason}")

@@ -99,7 +99,7 @@ class Run:
         self.results: dict[str, Result] = {}
         self.changed = False
         self.reads: dict[str, int] = {}
-        # When it has looked at a record last.
+        # When its last look at a record has ended.
         self.read_on: dict[str, float] = {}
         # The tunnels on which a step judges, and those of them whose record it has not read yet.
         self.looking: set[str] = set()
