@@ -32,15 +32,19 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._http import Answer, Rules
 
 RATE_LIMIT_BLOCK = 300.0  # after too many requests everything is refused for so many seconds
-RATE_LIMITED = 971
+RATE_LIMITED = frozenset({971, 10100})  # the second one is of older days
+RATE_LIMITED_PAGE = 1015
 NO_ROUTE = frozenset({7000, 7001, 7003})
 UNKNOWN = "; whether it was carried out is not known"
 
 Clean = Callable[[t.Any], t.Optional[str]]
 
 _ERROR_BYTES = 64 * 1024
+_BLANK = r"(?:\s|&nbsp;|[:=#\"'])"
 _PAGE_CODE = re.compile(
-    r"(?:error(?:\s+code)?|cf-error-code[^<>]{0,20}>)[\s:]*(?:<[^<>]{0,200}>\s*){0,4}(1\d{3})\b", re.I
+    rf"(?:error(?:{_BLANK}{{0,3}}[_-]?code)?|cf-error-code[^<>]{{0,200}}>){_BLANK}{{0,9}}(?:<[^<>]{{0,200}}>{_BLANK}{{0,9}}){{0,4}}"
+    r"(1\d{3})\b",
+    re.I,
 )
 _PAGES = {
     1006: "this host's address is banned there",
@@ -57,8 +61,15 @@ _HINTS: dict[type[CloudflareError], str] = {
     NotFoundError: "check account_id and the tunnel",
     RateLimitError: "wait for the rate limit to pass, or raise retries",
 }
+_NO_CREDENTIALS = "the credentials have not the form that the API wants; check them"
 _CODE_HINTS = {
+    1012: "the account has no Magic WAN or Magic Transit; check account_id, or ask Cloudflare for it",
+    6003: _NO_CREDENTIALS,
+    6103: _NO_CREDENTIALS,
+    6111: _NO_CREDENTIALS,
+    9106: _NO_CREDENTIALS,
     9109: "the token is not accepted from this host's address, or not valid; check its client IP address filter",
+    **dict.fromkeys(NO_ROUTE, "check account_id and base_url"),
 }
 
 
@@ -114,7 +125,9 @@ def is_limited(answer: Answer) -> bool:
     if len(answer.body) > _ERROR_BYTES:
         return False
     envelope = envelope_of(answer)
-    return envelope is not None and not envelope.success and envelope.code == RATE_LIMITED
+    if envelope is None:
+        return _page_code(answer) == RATE_LIMITED_PAGE
+    return not envelope.success and envelope.code in RATE_LIMITED
 
 
 def rules(safe: Callable[[str, str], bool]) -> Rules:
@@ -143,7 +156,7 @@ def error_of(
     source = envelope.error.get("source")
     pointer = clean(source.get("pointer")) if isinstance(source, Mapping) else None
     error_class = _class_of(answer.status, ApiError, {401: AuthError, 403: AuthError, 404: NotFoundError})
-    if code == RATE_LIMITED:
+    if code in RATE_LIMITED:
         error_class = RateLimitError
     hint = {**_CODE_HINTS, **(hints or {})}.get(code or 0) or _HINTS.get(error_class)
     where = f" at {pointer}" if pointer else ""
@@ -212,7 +225,7 @@ def _page_code(answer: Answer) -> int | None:
     found = json_of(answer)
     if found is not None:
         code = found.get("error_code")
-        return code if isinstance(code, int) and 1000 <= code < 2000 else None
+        return int(code) if re.fullmatch(r"1\d{3}", str(code)) else None
     match = _PAGE_CODE.search(answer.body[:_ERROR_BYTES].decode("latin-1"))
     return int(match.group(1)) if match and answer.status >= 400 else None
 

@@ -100,8 +100,8 @@ def connection_of(params: Mapping[str, t.Any], environment: Mapping[str, str] | 
         if not 0 <= params[key] < math.inf or (key == "timeout" and not params[key]):
             raise InputError(f"{key} must be greater than {'zero' if key == 'timeout' else 'or equal to zero'}")
     ca_path = params.get("ca_path")
-    if ca_path and not os.path.isfile(ca_path):
-        raise InputError(f"ca_path {ca_path!r} is no file on the host that runs the module")
+    if ca_path and not os.path.exists(ca_path):
+        raise InputError(f"ca_path {ca_path!r} is no file or folder on the host that runs the module")
     return Connection(
         account_id=params["account_id"],
         base_url=params["base_url"] or DEFAULT_BASE_URL,

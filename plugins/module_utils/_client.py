@@ -181,6 +181,7 @@ class Client:
         for dummy in range(MOST_PAGES):
             envelope, dummy2 = self._call("GET", self._tunnels, doing=doing, params=page)
             found = _tunnels_of(envelope.result, doing)
+            _whole_page(found, envelope.info, doing)
             tunnels += found
             following = _next_page(envelope.info, page, len(found), len(tunnels))
             if following is None:
@@ -210,7 +211,7 @@ class Client:
     def update_tunnel(self, tunnel_id: str, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
         """Replaces the writable part of a tunnel. With ``validate_only``: checks, returns {}.
 
-        An answer that only says that the tunnel was modified is followed by one read.
+        An answer that says that the tunnel was modified, and does not show it, is followed by one read.
         """
         self._secrets.update(psks_in([body]))
         doing = f"{'validating' if validate_only else 'updating'} tunnel {body.get('name') or tunnel_id!r}"
@@ -219,7 +220,10 @@ class Client:
             return {}
         result = envelope.result
         _must_be_done(result, "modified", doing)
-        if isinstance(result, Mapping) and result.get("modified") is True and "modified_ipsec_tunnel" not in result:
+        if isinstance(result, Mapping) and result.get("modified") is True:
+            shown = result.get("modified_ipsec_tunnel")
+            if isinstance(shown, dict) and shown.get("id") == tunnel_id and shown.get("name"):
+                return shown
             try:
                 return self.get_tunnel(tunnel_id)
             except CloudflareError as exc:
@@ -259,7 +263,7 @@ class Client:
             validate_only=validate_only,
             doing=doing,
             before_each=before_each,
-            hints=dict.fromkeys(_answers.NO_ROUTE, _NO_BULK_ENDPOINT),
+            hints=dict.fromkeys((*_answers.NO_ROUTE, 10405), _NO_BULK_ENDPOINT),
         )
         result = envelope.result if isinstance(envelope.result, Mapping) else {}
         applied, unapplied = result.get("successfully_applied_psks"), result.get("unapplied_psks")
@@ -462,12 +466,14 @@ def _next_page(
 ) -> dict[str, t.Any] | None:
     """What to ask for next, None at the end. The list is not documented as paged, so every known way is followed."""
     cursors = info.get("cursors")
-    cursor = (cursors.get("after") if isinstance(cursors, Mapping) else None) or info.get("cursor")
+    after = cursors.get("after") if isinstance(cursors, Mapping) else None
+    cursor = after or info.get("cursor") or info.get("next_cursor")
     if isinstance(cursor, str) and cursor:
         return {"cursor": cursor}
     if "cursor" in page:
         return None
-    number, per_page, pages, total = (_number(info.get(x)) for x in ("page", "per_page", "total_pages", "total_count"))
+    number, per_page, pages = (_number(info.get(x)) for x in ("page", "per_page", "total_pages"))
+    total = _total(info)
     current = page.get("page") or number or 1
     more = (pages is not None and current < pages) or (total is not None and so_far < total and on_page > 0)
     if pages is None and total is None:
@@ -477,8 +483,14 @@ def _next_page(
     return {"page": current + 1, **({} if per_page is None else {"per_page": per_page})}
 
 
+def _whole_page(found: list[Tunnel], info: Mapping[str, t.Any], doing: str) -> None:
+    count = _number(info.get("count"))
+    if count is not None and len(found) < count:
+        raise AnswerError(f"{doing}: a page of the answer holds {len(found)} of {count} tunnels; try again later")
+
+
 def _complete(tunnels: list[Tunnel], info: Mapping[str, t.Any], doing: str) -> list[Tunnel]:
-    total = _number(info.get("total_count"))
+    total = _total(info)
     if len({x["id"] for x in tunnels}) != len(tunnels):
         raise AnswerError(f"{doing}: the answer holds one tunnel id twice; try again later")
     if total is not None and len(tunnels) < total:
@@ -486,8 +498,16 @@ def _complete(tunnels: list[Tunnel], info: Mapping[str, t.Any], doing: str) -> l
     return tunnels
 
 
+def _total(info: Mapping[str, t.Any]) -> int | None:
+    total = _number(info.get("total_count"))
+    return _number(info.get("total")) if total is None else total
+
+
 def _number(value: t.Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A count, as a number or as the text of one."""
+    if isinstance(value, bool):
+        return None
+    return int(value) if re.fullmatch(r"\d{1,9}", str(value), re.ASCII) else None
 
 
 def _tunnel_of(result: t.Any, key: str, doing: str) -> Tunnel:

@@ -64,7 +64,7 @@ BACKOFF_FACTOR = 0.5
 LONGEST_PAUSE = 3600.0  # a server that wants more than that is not waited for
 TOLD_PAUSE = 5.0  # shorter ones are nobody's business
 
-_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*", re.ASCII)
+_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -535,10 +535,13 @@ def _context(server: Server) -> ssl.SSLContext:
         if path:
             _trust(context, source, path)
             return context
-    # OpenSSL passes over a file that it can't use, and nobody would know why nothing is trusted.
+    # OpenSSL passes over what it can't use, and nobody would know why nothing is trusted.
     extra = os.environ.get("SSL_CERT_FILE")
     if extra:
         _trust(context, "SSL_CERT_FILE", extra)
+    folders = os.environ.get("SSL_CERT_DIR")
+    if folders and not any(os.path.isdir(x) for x in folders.split(os.pathsep)):
+        raise InputError(f"SSL_CERT_DIR {folders!r}: there is no such folder")
     context.load_default_certs()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
@@ -551,6 +554,6 @@ def _trust(context: ssl.SSLContext, source: str, path: str) -> None:
         else:
             context.load_verify_locations(cafile=path)
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-        missing = isinstance(exc, FileNotFoundError)
-        why = "there is no such file" if missing else "it can't be read as certificates in PEM format"
+        whys = {FileNotFoundError: "there is no such file", PermissionError: "this user may not read it"}
+        why = whys.get(type(exc), "it can't be read as certificates in PEM format")
         raise InputError(f"{source} {path!r}: {why}") from None

@@ -51,6 +51,8 @@ CANONICAL_KEPT = 65536
 SHOWN = 5
 MD5_REFUSED = frozenset('"?\n\r\t\v\f')
 EMPTY: tuple[t.Any, ...] = (None, "", [], {})
+# What Ansible makes of an empty list or dictionary where an option is a text.
+NO_TEXTS = ("[]", "{}")
 
 
 def tunnel_spec() -> dict[str, t.Any]:
@@ -160,15 +162,25 @@ def check_options(wanted: Mapping[str, t.Any], where: str | None = None) -> None
     for field in REQUIRED:
         if wanted.get(field) == "":
             raise InputError(f"{where}{field} can't be removed; leave it out to keep it")
+    identities = wanted.get("custom_remote_identities") or {}
+    _check_texts({x: wanted.get(x) for x in ("name", "description")}, where)
+    _check_texts({"custom_remote_identities.fqdn_id": identities.get("fqdn_id")}, where)
     _check_bgp(wanted.get("bgp") or {}, where)
     health = wanted.get("health_check")
     if health is not None:
         _check_health(health, where)
 
 
+def _check_texts(texts: Mapping[str, t.Any], where: str) -> None:
+    for field, value in texts.items():
+        if value in NO_TEXTS:
+            raise InputError(f'{where}{field} must be a text, not {value}; an empty one is written ""')
+
+
 def _check_bgp(bgp: Mapping[str, t.Any], where: str) -> None:
+    _check_texts({f"bgp.{x}": bgp.get(x) for x in ("md5_key", "import_filter_id", "export_filter_id")}, where)
     asn = bgp.get("customer_asn")
-    if asn is not None and not 0 <= asn <= ASN_MAX:
+    if asn is not None and (isinstance(asn, bool) or not 0 <= asn <= ASN_MAX):
         raise InputError(f"{where}bgp.customer_asn must be 0 to {ASN_MAX}, not {asn}")
     for prefix in bgp.get("extra_prefixes") or ():
         if not _parses(lambda text: ip_network(text, strict=False), prefix):

@@ -310,7 +310,9 @@ def _refused_field(exc: ApiError, body: Raw) -> str | None:
         return None
     unknown = _tunnel_plan.unknown_fields(body)
     if exc.pointer:
-        return next((x for x in unknown if exc.pointer == x or exc.pointer.startswith(f"{x}/")), None)
-    named = re.search(r'unknown field "([^"]+)"', exc.detail or "")
-    fitting = [x for x in unknown if named and x.rsplit("/", 1)[-1] == named.group(1)]
+        pointer = "/" + exc.pointer.lstrip("#/").replace(".", "/")
+        return next((x for x in unknown if pointer == x or pointer.startswith(f"{x}/")), None)
+    named = re.search(r"unknown field\W{0,2}([\w.-]+)", exc.detail or "", re.I)
+    path = "/" + named.group(1).replace(".", "/") if named else ""
+    fitting = [x for x in unknown if path and x.endswith(path)]
     return fitting[0] if len(fitting) == 1 else None

@@ -107,11 +107,20 @@ def _names(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
     for tunnel in tunnels:
         holders.setdefault(tunnel.get("name") or "", []).append(tunnel)
     of_tunnel = {x.plan.tunnel_id: x for x in items if x.plan.tunnel_id}
-    told: set[str] = set()
+    rings = _Rings()
+    for item in renamed:
+        for holder in holders.get(item.takes("name"), []):
+            rings.add(item, of_tunnel.get(holder["id"]), "name")
+    for ring in rings.found():
+        yield (
+            f"{_all_of(ring)} would swap their names, which takes a temporary name, and a run that is killed would"
+            f" leave it behind; rename one of them to a third name in a run of its own, then {_rest_of(ring, 'name')},"
+            " then the first"
+        )
     for item in renamed:
         for holder in holders.get(item.takes("name"), []):
             other = of_tunnel.get(holder["id"])
-            if holder["id"] == item.plan.tunnel_id or item.where in told:
+            if holder["id"] == item.plan.tunnel_id or item in rings:
                 continue
             if other is None or (other.plan.action != "delete" and other.takes("name") is None):
                 yield f"{item.where}: the tunnel {holder['id']} is named {holder['name']!r}, and names are unique"
@@ -120,18 +129,54 @@ def _names(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
                     f"{item.where}: the tunnel {holder['id']} is named {holder['name']!r} until the end of the run,"
                     " which deletes it last; delete it in a run of its own before"
                 )
-            elif other.takes("name") == (item.plan.before or {}).get("name"):
-                told.add(other.where)
-                yield (
-                    f"{item.where} and {other.where} would swap their names, which takes a temporary name, and a run"
-                    " that is killed would leave it behind; rename one of them to a third name in a run of its own,"
-                    " then the other, then the first"
-                )
             else:
                 yield (
                     f"{item.where}: the tunnel {holder['id']} is named {holder['name']!r} until {other.where} renames"
                     " it; rename that one in a run of its own before"
                 )
+
+
+class _Rings:
+    """Items of which each waits for what the next one gives up, and the last one for the first."""
+
+    def __init__(self) -> None:
+        self._next: dict[int, Item] = {}
+        self._items: dict[int, Item] = {}
+        self._in_ring: set[int] = set()
+
+    def __contains__(self, item: Item) -> bool:
+        return id(item) in self._in_ring
+
+    def add(self, item: Item, holder: Item | None, field: str) -> None:
+        """The item takes what the holder has; that counts only where the holder gives it up."""
+        if holder is not None and holder is not item and holder.takes(field) is not None:
+            self._items[id(item)] = item
+            self._next[id(item)] = holder
+
+    def found(self) -> list[list[Item]]:
+        """Each ring once."""
+        rings = []
+        seen: set[int] = set()
+        for item in self._items.values():
+            path: list[Item] = []
+            at: Item | None = item
+            while at is not None and id(at) not in seen:
+                seen.add(id(at))
+                path.append(at)
+                at = self._next.get(id(at))
+            ring = path[next((n for n, x in enumerate(path) if x is at), len(path)) :]
+            if ring:
+                self._in_ring.update(map(id, ring))
+                rings.append(ring)
+        return rings
+
+
+def _all_of(ring: Sequence[Item]) -> str:
+    return ", ".join(x.where for x in ring[:-1]) + f" and {ring[-1].where}"
+
+
+def _rest_of(ring: Sequence[Item], what: str) -> str:
+    return "the other" if len(ring) == 2 else f"each of the others when the {what} that it gets is free"
 
 
 # -- inside addresses -------------------------------------------------------------------------------------------------
@@ -177,13 +222,22 @@ def _inside(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
             if network is not None:
                 account.add(network, tunnel)
         of_tunnel = {x.plan.tunnel_id: x for x in items if x.plan.tunnel_id}
+        rings = _Rings()
+        for item, network in moving:
+            for holder in account.overlapping(network):
+                rings.add(item, of_tunnel.get(holder["id"]), field)
+        for ring in rings.found():
+            yield (
+                f"{_all_of(ring)} would swap their {field}, and a run that is killed would leave one of them in between;"
+                f" give one of them a third {field} in a run of its own, then {_rest_of(ring, field)}, then the first"
+            )
         new: _Networks[Item] = _Networks()
         for item, network in moving:
             for other_item in new.overlapping(network):
                 yield f"{item.where}: {field} is in the inside network {network} that {other_item.where} gets, too"
             new.add(network, item)
             for holder in account.overlapping(network):
-                if holder["id"] != item.plan.tunnel_id:
+                if holder["id"] != item.plan.tunnel_id and item not in rings:
                     yield from _held(item, field, holder, of_tunnel.get(holder["id"]))
 
 

@@ -130,6 +130,10 @@ def test_a_ca_path_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> N
         connect(TOKEN_ENV, ca_path=str(tmp_path / "missing.pem"))
 
 
+def test_a_ca_path_may_be_a_folder_as_documented(tmp_path: Path) -> None:
+    assert connect(TOKEN_ENV, ca_path=str(tmp_path)).ca_path == str(tmp_path)
+
+
 def test_specs_are_merged_with_their_rules() -> None:
     one = ArgumentSpec({"a": {}}, [("a", "b")], [("a",)], [("a", 1, ("b",))])
     other = ArgumentSpec({"b": {}}, [("b", "c")], [("b",)], [("b", 2, ("c",))])

@@ -261,6 +261,7 @@ def test_a_write_is_repeated_after_429_with_retry_after(
     [
         {"status": 429},
         {"status": 429, "code": 10100},
+        {"status": 403, "code": 10100},
         {"status": 429, "headers": {"Retry-After": "soon"}},
         {"status": 403, "code": 971},
         {"status": 400, "code": 971},
@@ -608,6 +609,10 @@ def cloudflare_page(code: int) -> bytes:
         pytest.param(lambda code: f"error code: {code}".encode(), id="line"),
         pytest.param(lambda code: f"<h2>Error code <b>{code}</b></h2>".encode(), id="newer page"),
         pytest.param(lambda code: f'{{"error_code": {code}, "title": "Error {code}"}}'.encode(), id="JSON"),
+        pytest.param(lambda code: f'{{"error_code": "{code}"}}'.encode(), id="JSON with a text"),
+        pytest.param(lambda code: f"---\nerror_code: {code}\nstatus: 403\n---\n".encode(), id="Markdown"),
+        pytest.param(lambda code: f"<h1>Error&nbsp;{code}</h1>".encode(), id="no-break space"),
+        pytest.param(lambda code: f"<title>Error #{code} | Cloudflare</title>".encode(), id="number sign"),
     ],
 )
 @pytest.mark.parametrize(
@@ -742,7 +747,40 @@ def test_a_token_that_is_limited_to_other_addresses_is_told_by_its_code(wire: Wi
     )
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, 7003), (404, 7000), (405, 7001)])
+@pytest.mark.parametrize(
+    ("status", "code", "message", "hint"),
+    [
+        (404, 7003, "Could not route to /accounts/...", "check account_id and base_url"),
+        (400, 7003, "Could not route to /accounts/...", "check account_id and base_url"),
+        (
+            403,
+            1012,
+            "not onboarded",
+            "the account has no Magic WAN or Magic Transit; check account_id, or ask Cloudflare for it",
+        ),
+        (400, 9106, "Missing X-Auth-Key", "the credentials have not the form that the API wants; check them"),
+        (403, 10000, "Authentication error", "check the credentials and their Magic WAN permission on this account"),
+        (404, 1032, "not found", "check account_id and the tunnel"),
+    ],
+)
+def test_the_hint_of_a_refusal_is_that_of_its_code(
+    wire: Wire, client_of: ClientOf, status: int, code: int, message: str, hint: str
+) -> None:
+    wire.say(Say(envelope(success=False, errors=[{"code": code, "message": message}]), status))
+    with pytest.raises(ApiError) as caught:
+        client_of(wire).list_tunnels()
+    assert str(caught.value) == f"listing the IPsec tunnels: {message} (HTTP {status}, code {code}); {hint}"
+
+
+def test_a_page_that_says_too_many_requests_is_waited_for_whatever_its_status(
+    wire: Wire, client_of: ClientOf, pauses: list[float]
+) -> None:
+    wire.say(Say(cloudflare_page(1015), 403, {"Content-Type": "text/html"}), Say(envelope({"ipsec_tunnels": []})))
+    assert client_of(wire).list_tunnels() == []
+    assert pauses == [300]
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 7003), (404, 7000), (405, 7001), (405, 10405), (400, 7003)])
 def test_an_account_without_the_bulk_endpoint_is_told_so(
     simulator: Simulator, client_of: ClientOf, status: int, code: int
 ) -> None:
@@ -782,6 +820,10 @@ def queries(wire: Wire) -> list[str]:
         ({"cursors": {"after": "x y"}}, {"cursors": {"after": ""}}, "cursor=x+y"),
         ({"cursors": {"after": "x"}, "total_count": 3}, {"cursors": {}, "total_count": 3}, "cursor=x"),
         ({"cursor": "x"}, {}, "cursor=x"),
+        ({"next_cursor": "x"}, {"next_cursor": None}, "cursor=x"),
+        ({"total_count": "3"}, {"total_count": "3"}, "page=2"),
+        ({"page": "1", "total_pages": "2"}, {"page": "2", "total_pages": "2"}, "page=2"),
+        ({"total": 3}, {"total": 3}, "page=2"),
     ],
     ids=str,
 )
@@ -808,6 +850,8 @@ def test_a_list_in_one_page_takes_one_request(wire: Wire, client_of: ClientOf, i
         ((tunnels(), {"total_count": 3}), "holds 2 of 3 tunnels"),
         ((tunnels(3), {"total_count": 4, "cursors": {}}), "one tunnel id twice"),
         ((tunnels(1, 2), {"total_count": 3}), "one tunnel id twice"),
+        ((tunnels(3), {"total_count": 3, "count": 2}), "a page of the answer holds 1 of 2 tunnels"),
+        ((tunnels(3), {"total_count": "4", "cursors": {}}), "one tunnel id twice"),
     ],
 )
 def test_a_list_that_does_not_add_up_is_refused(
@@ -878,6 +922,26 @@ def test_a_list_with_one_id_twice_is_refused(simulator: Simulator, client: Clien
     simulator.arm({"route": "list", "duplicate_ids": True})
     with pytest.raises(AnswerError, match="one tunnel id twice"):
         client.list_tunnels()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"modified_ipsec_tunnel": None},
+        {"modified_ipsec_tunnel": {}},
+        {"modified_ipsec_tunnel": {"id": "t1"}},
+        {"modified_ipsec_tunnel": {"id": "another", "name": "n"}},
+        {"modified_ipsec_tunnels": []},
+    ],
+    ids=str,
+)
+def test_an_update_that_is_answered_without_its_tunnel_is_read_once(
+    wire: Wire, client_of: ClientOf, more: dict[str, Any]
+) -> None:
+    wire.say(Say(envelope({"modified": True, **more})), Say(envelope({"ipsec_tunnel": {"id": "t1", "name": "n"}})))
+    assert client_of(wire).update_tunnel("t1", NEW) == {"id": "t1", "name": "n"}
+    assert [heard.method for heard in wire.heard] == ["PUT", "GET"]
 
 
 @pytest.mark.parametrize(

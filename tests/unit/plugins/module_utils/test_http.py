@@ -94,7 +94,7 @@ def closed_port() -> int:
 
 @pytest.mark.parametrize(
     ("header", "pause"),
-    [("1", 1), ("300", 300), ("900", 900), ("3600", 3600), ("1.5", 1.5), (" 2 ", 2), ("0.25", 0.25)],
+    [("1", 1), ("300", 300), ("900", 900), ("3600", 3600), ("1.5", 1.5), (" 2 ", 2), ("0.25", 0.25), (".5", 0.5), ("2.", 2)],
 )
 def test_retry_after_is_honoured_in_whole_and_broken_seconds(
     wire: Wire, session_of: SessionOf, pauses: list[float], header: str, pause: float
@@ -664,6 +664,16 @@ def test_a_bundle_that_is_none_is_named(
     with pytest.raises(InputError) as caught:
         session_of(f"https://{HOST}")
     assert caught.value.message == f"{name} '{bundle}': {why}"
+
+
+def test_folders_of_certificates_that_are_not_there_are_named(
+    session_of: SessionOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}/none:{tmp_path}/neither")
+    with pytest.raises(InputError, match=f"SSL_CERT_DIR '{tmp_path}/none:{tmp_path}/neither': there is no such folder"):
+        session_of(f"https://{HOST}")
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}/none:{tmp_path}")
+    session_of(f"https://{HOST}")
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS")

@@ -80,9 +80,20 @@ def test_a_name_that_is_free_only_in_the_middle_of_the_run_is_refused_in_any_ord
     assert "is named 'a' until" in told and "rename that one in a run of its own before" in told
 
 
-def test_names_that_go_round_are_refused() -> None:
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_names_that_go_round_are_refused_once_with_what_to_do(order: tuple[int, int, int]) -> None:
     wanted = [{"id": f"id-{one}", "name": other} for one, other in ("ab", "bc", "ca")]
-    assert refused(account(), *wanted).count("until") == 3
+    told = refused(account(), *(wanted[number] for number in order))
+    assert all(f"[{number}]" in told for number in range(3))
+    assert told.count("would swap their names") == 1 and "until" not in told
+    assert "then each of the others when the name that it gets is free" in told
+
+
+def test_who_waits_for_a_ring_of_names_is_told_apart_from_it() -> None:
+    wanted = [{"id": f"id-{one}", "name": other} for one, other in ("ab", "ba", "ca")]
+    told = refused(account(), *wanted).split("; ")
+    assert told[0].startswith("[0] and [1] would swap their names")
+    assert told[-2].startswith("[2]: the tunnel id-a is named 'a' until [0] renames it")
 
 
 def test_the_name_of_a_tunnel_that_the_run_deletes_is_refused() -> None:
@@ -128,6 +139,21 @@ def test_an_inside_network_that_another_tunnel_leaves_in_this_run_is_refused() -
     moves = [{"name": "b", "interface_address": "10.0.0.80/31"}, {"name": "a", "interface_address": "10.0.0.4/31"}]
     assert "has this interface_address until [0] changes it" in refused(account(), *moves)
     assert "has this interface_address until [1] changes it" in refused(account(), *moves[::-1])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "rest"),
+    [
+        ("ab ba", "then the other, then the first"),
+        ("ab bc ca", "then each of the others when the interface_address that it gets is free, then the first"),
+    ],
+)
+def test_a_swap_of_inside_addresses_is_refused_once_with_what_to_do(pairs: str, rest: str) -> None:
+    inside = {x["name"]: x["interface_address"] for x in account()}
+    moves = [{"name": one, "interface_address": inside[other]} for one, other in pairs.split()]
+    told = refused(account(), *moves)
+    assert told.count("would swap their interface_address") == 1 and "until" not in told
+    assert told.endswith(f"give one of them a third interface_address in a run of its own, {rest}")
 
 
 def test_tunnels_that_share_an_inside_network_already_may_be_changed() -> None:
