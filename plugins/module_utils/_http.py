@@ -554,6 +554,9 @@ def _trust(context: ssl.SSLContext, source: str, path: str) -> None:
         else:
             context.load_verify_locations(cafile=path)
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-        whys = {FileNotFoundError: "there is no such file", PermissionError: "this user may not read it"}
-        why = whys.get(type(exc), "it can't be read as certificates in PEM format")
+        why = "it can't be read as certificates in PEM format"
+        if isinstance(exc, FileNotFoundError):
+            why = "there is no such file"
+        elif isinstance(exc, PermissionError):
+            why = "this user may not read it"
         raise InputError(f"{source} {path!r}: {why}") from None

@@ -18,7 +18,8 @@ description:
   - The steps that the role P(magicwan.cloudflare.psk_rotation#role) is made of. Use the role; this is for those who
     build a rotation of their own, between whose steps they do something else.
   - What hosts terminate and report is read from their variables C(psk_rotation_tunnels), C(__psk_rotation_hooks),
-    C(__psk_rotation_reached) and C(__psk_rotation_evidence), as the role sets them.
+    C(__psk_rotation_reached) and C(__psk_rotation_evidence), as the role sets them. C(psk_rotation_escrow) must be set,
+    too, and be the same on all of them.
   - Each step does the work of all tunnels of a batch of hosts, takes the state that the step before has returned, and
     returns the next one. What must outlive the run is in the escrow, not in the state.
   - Runs on the controller, whatever the host of the task, with Ansible's own Python, which needs C(requests).
@@ -151,12 +152,13 @@ EXAMPLES = r"""
 - name: Rotate the PSKs that are older than 90 days
   magicwan.cloudflare.psk_rotation_step:
     operation: begin
-    escrow:
-      backend: file
-      path: psks.vault.yml
+    escrow: "{{ psk_rotation_escrow }}"
     max_age: 90d
   vars:
     psk_rotation_tunnels: [all]
+    psk_rotation_escrow:
+      backend: file
+      path: psks.vault.yml
   register: rotation
 """
 

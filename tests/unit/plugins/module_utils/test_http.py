@@ -94,7 +94,17 @@ def closed_port() -> int:
 
 @pytest.mark.parametrize(
     ("header", "pause"),
-    [("1", 1), ("300", 300), ("900", 900), ("3600", 3600), ("1.5", 1.5), (" 2 ", 2), ("0.25", 0.25), (".5", 0.5), ("2.", 2)],
+    [
+        ("1", 1),
+        ("300", 300),
+        ("900", 900),
+        ("3600", 3600),
+        ("1.5", 1.5),
+        (" 2 ", 2),
+        ("0.25", 0.25),
+        (".5", 0.5),
+        ("2.", 2),
+    ],
 )
 def test_retry_after_is_honoured_in_whole_and_broken_seconds(
     wire: Wire, session_of: SessionOf, pauses: list[float], header: str, pause: float
