@@ -225,7 +225,7 @@ def _page_code(answer: Answer) -> int | None:
     found = json_of(answer)
     if found is not None:
         code = found.get("error_code")
-        return int(code) if re.fullmatch(r"1\d{3}", str(code)) else None
+        return int(str(code)) if re.fullmatch(r"1\d{3}", str(code)) else None
     match = _PAGE_CODE.search(answer.body[:_ERROR_BYTES].decode("latin-1"))
     return int(match.group(1)) if match and answer.status >= 400 else None
 

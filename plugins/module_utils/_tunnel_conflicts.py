@@ -229,7 +229,8 @@ def _inside(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
         for ring in rings.found():
             yield (
                 f"{_all_of(ring)} would swap their {field}, and a run that is killed would leave one of them in"
-                f" between; give one of them a third {field} in a run of its own, then {_rest_of(ring, field)}, then the first"
+                f" between; give one of them a third {field} in a run of its own, then {_rest_of(ring, field)}, then"
+                " the first"
             )
         new: _Networks[Item] = _Networks()
         for item, network in moving:
