@@ -54,7 +54,7 @@ class ActionModule(ControllerAction):
         path = content if kind in _adopt.FILES else "adopt_psks_from.psks"
         if kind in _adopt.FILES:
             content = _adopt.read_file(content, self._decrypt, readable=arguments["readable"])
-        tunnels = Client(connection_of(arguments), say=self.say).list_tunnels()
+        tunnels = Client(connection_of(arguments), say=self.say_at_once).list_tunnels()
         given = _adopt.parse(kind, content, tunnels, path)
         mark_as_secret(x.psk for x in given)
         matched = _adopt.match(given, tunnels, path)

@@ -122,7 +122,7 @@ class ActionModule(ControllerAction):
         state = _state_of(arguments, self.owner())
         options, memory = self._planned(arguments) if state is None else (None, self._memory())
         client, gate = (
-            Client(connection_of(arguments), say=self.say),
+            Client(connection_of(arguments), say=self.say_at_once),
             parse_gate(arguments["health"], arguments["lease"]),
         )
         with self.store(arguments, state.overlay if state else None) as store:
@@ -131,7 +131,7 @@ class ActionModule(ControllerAction):
                 store=store,
                 claim=lambda rotation_id: self.claim(rotation_id, arguments["lease"]),
                 say=self.say,
-                gate=HealthGate(client, gate, self.say) if gate else None,
+                gate=HealthGate(client, gate, self.say_at_once) if gate else None,
                 planned=self._reviewer(arguments, options, memory),
                 force=arguments["force"],
                 validate_only=self._task.check_mode,

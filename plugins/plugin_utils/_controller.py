@@ -93,6 +93,10 @@ class ControllerAction(ActionBase):
         """Shows a line of progress."""
         self._display.display(printable(line))
 
+    def say_at_once(self, line: str) -> None:
+        """Shows a line before a pause. On stderr, since stdout is held back where it goes to a file or a pipe."""
+        self._display.display(printable(line), stderr=True)
+
     def about(self, message: str, arguments: Arguments) -> str:
         """An error message as the user sees it."""
         return message
