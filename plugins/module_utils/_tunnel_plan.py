@@ -287,7 +287,7 @@ def _same(key: str, before: t.Any, after: t.Any, wanted: t.Any) -> bool:
 
 
 def _without_nulls(value: t.Any) -> t.Any:
-    """A copy of plain data without null, at any depth of dictionaries."""
+    """A copy of plain data without null, at any depth."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return value
+    return [_without_nulls(x) for x in value if x is not None] if isinstance(value, list) else value

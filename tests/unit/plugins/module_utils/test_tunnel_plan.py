@@ -294,10 +294,19 @@ STRANGE: dict[str, Any] = {
     "tags": [],
     "nothing": None,
     "deep": {"a": None, "b": {}, "c": 1},
+    "rows": [{"a": None, "b": 1}, None],
     "bgp": {**FULL["bgp"], "as_no": 64512, "hold_time": 30},
     "health_check": {**FULL["health_check"], "interval": 5, "target": {"saved": "", "effective": "x", "port": 7}},
 }
-UNKNOWN = ["/colour", "/tags", "/deep", "/bgp/hold_time", "/health_check/interval", "/health_check/target/port"]
+UNKNOWN = [
+    "/colour",
+    "/tags",
+    "/deep",
+    "/rows",
+    "/bgp/hold_time",
+    "/health_check/interval",
+    "/health_check/target/port",
+]
 
 
 @pytest.fixture
@@ -316,6 +325,7 @@ def test_what_is_known_to_be_read_only_is_never_sent(strange: dict[str, Any]) ->
 
 def test_what_nobody_knows_goes_back_as_it_was_read_but_for_null(strange: dict[str, Any]) -> None:
     assert (strange["colour"], strange["tags"], strange["deep"]) == ("", [], {"b": {}, "c": 1})
+    assert strange["rows"] == [{"b": 1}]
     assert strange["bgp"]["hold_time"] == 30
     assert strange["health_check"]["interval"] == 5
     assert strange["health_check"]["target"] == {"port": 7, "saved": ""}
