@@ -282,24 +282,26 @@ def _identities(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[s
     ]
     if not changing:
         return
-    planned = {x.plan.tunnel_id for x in items if x.plan.tunnel_id}
-    judged = {id(x) for x in changing}
-    owners: dict[t.Any, str] = {}
+    holders: dict[t.Any, list[Account]] = {}
     for tunnel in tunnels:
-        identity = _identity(tunnel)
-        if identity is not None and tunnel["id"] not in planned:
-            owners.setdefault(identity, f"the tunnel {tunnel.get('name')!r} ({tunnel['id']})")
-    for item in items:
-        identity = _identity(item.plan.after or {})
-        if identity is not None and id(item) not in judged:
-            owners.setdefault(identity, item.where)
+        holders.setdefault(_identity(tunnel), []).append(tunnel)
+    of_tunnel = {x.plan.tunnel_id: x for x in items if x.plan.tunnel_id}
+    takers: dict[t.Any, Item] = {}
     for item in changing:
-        owner = owners.setdefault(_identity(item.plan.after or {}), item.where)
-        if owner is not item.where:
-            yield (
-                f"{item.where}: {owner} has this custom_remote_identities.fqdn_id with the same cloudflare_endpoint, so"
-                " Cloudflare could not tell them apart"
-            )
+        identity = _identity(item.plan.after or {})
+        what = "custom_remote_identities.fqdn_id with the same cloudflare_endpoint"
+        first = takers.setdefault(identity, item)
+        if first is not item:
+            yield f"{item.where}: {first.where} gets this {what}, too, so Cloudflare could not tell them apart"
+        for holder in holders.get(identity, []):
+            other = of_tunnel.get(holder["id"])
+            has = f"{item.where}: the tunnel {holder.get('name')!r} ({holder['id']}) has this {what}"
+            if holder["id"] == item.plan.tunnel_id:
+                continue
+            if other is not None and _identity(other.plan.after or {}) != identity:
+                yield f"{has} until {other.where} gives it up; remove it there in a run of its own before"
+            else:
+                yield f"{has}, so Cloudflare could not tell them apart"
 
 
 def _identity(tunnel: Account) -> tuple[str, str | None] | None:

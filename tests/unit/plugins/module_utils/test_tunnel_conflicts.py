@@ -235,7 +235,7 @@ IDENTITY = {"custom_remote_identities": {"fqdn_id": "x.example"}}
 
 def test_one_custom_identity_with_one_endpoint_is_refused() -> None:
     told = refused([], new("x", 8, **IDENTITY), new("y", 9, **IDENTITY))
-    assert told.startswith("[1]: [0] has this custom_remote_identities.fqdn_id with the same cloudflare_endpoint")
+    assert told.startswith("[1]: [0] gets this custom_remote_identities.fqdn_id with the same cloudflare_endpoint, too")
 
 
 def test_one_custom_identity_with_two_endpoints_is_accepted() -> None:
@@ -246,6 +246,27 @@ def test_one_custom_identity_with_two_endpoints_is_accepted() -> None:
 def test_a_custom_identity_of_another_tunnel_of_the_account_is_refused(change: dict[str, Any]) -> None:
     tunnels = account(a=IDENTITY, b=IDENTITY, c={"cloudflare_endpoint": "203.0.113.1"})
     assert "the tunnel 'b' (id-b) has this custom" in refused(tunnels, {"name": "a", **change})
+
+
+@pytest.mark.parametrize(
+    "gives_up",
+    [
+        {"custom_remote_identities": {}},
+        {"custom_remote_identities": {"fqdn_id": "y.example"}},
+        {"cloudflare_endpoint": "203.0.113.98"},
+        {"state": "absent"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_custom_identity_that_is_free_only_later_in_the_run_is_refused_in_any_order(
+    gives_up: dict[str, Any], order: tuple[int, int]
+) -> None:
+    tunnels = account(a=IDENTITY, b={"cloudflare_endpoint": "203.0.113.0"})
+    wanted = [{"name": "a", **gives_up}, {"name": "b", **IDENTITY}]
+    told = refused(tunnels, *(wanted[number] for number in order))
+    assert told.startswith(f"[{order.index(1)}]: the tunnel 'a' (id-a) has this custom")
+    assert told.endswith(f"until [{order.index(0)}] gives it up; remove it there in a run of its own before")
 
 
 # -- PSKs -------------------------------------------------------------------------------------------------------------
