@@ -49,6 +49,9 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._filters import one_line_errors
 
+# What of a tunnel is a dictionary.
+PARTS = ("bgp", "custom_remote_identities", "health_check", "remote_identities")
+
 
 class FilterModule:
     """Ansible's way to find the filter."""
@@ -74,4 +77,10 @@ def _options(tunnel: t.Any) -> dict[str, t.Any]:
             "ipsec_tunnel_options was given something that has no name and so is no tunnel; of a result of"
             " ipsec_tunnel_info it takes ipsec_tunnels, of a resource of terraform its values"
         )
+    for part in PARTS:
+        value = tunnel.get(part)
+        if value and not isinstance(value, Mapping):
+            raise InputError(
+                f"ipsec_tunnel_options: {part} of {tunnel['name']!r} must be a dictionary, not {type(value).__name__}"
+            )
     return options(tunnel)

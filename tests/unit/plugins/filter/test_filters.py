@@ -70,6 +70,14 @@ def test_another_error_stays_what_it_is() -> None:
         fails()
 
 
+@pytest.mark.parametrize("part", ["bgp", "custom_remote_identities", "health_check"])
+@pytest.mark.parametrize("value", [[{"rate": "low"}], "x"], ids=str)
+def test_options_of_a_part_of_another_shape_are_refused_by_its_name(part: str, value: object) -> None:
+    told = f"ipsec_tunnel_options: {part} of 'name-t1' must be a dictionary, not {type(value).__name__}"
+    with pytest.raises(AnsibleFilterError, match=told):
+        ipsec_tunnel_options([{**tunnel("t1"), part: value}])
+
+
 def test_options_leave_out_what_is_not_set() -> None:
     found = ipsec_tunnel_options(tunnel("t1"))
     assert found["name"] == "name-t1"
