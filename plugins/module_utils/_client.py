@@ -205,7 +205,7 @@ class Client:
         if validate_only:
             return {}
         if isinstance(result, Mapping) and isinstance(result.get("ipsec_tunnels"), list) and result["ipsec_tunnels"]:
-            return dict(result["ipsec_tunnels"][0])  # the API's older shape, still in its documentation
+            result = result["ipsec_tunnels"][0]  # the API's older shape, still in its documentation
         return _tunnel_of(result, "ipsec_tunnel", doing)
 
     def update_tunnel(self, tunnel_id: str, body: Mapping[str, t.Any], *, validate_only: bool = False) -> Tunnel:
@@ -223,7 +223,7 @@ class Client:
         if isinstance(result, Mapping) and result.get("modified") is True:
             shown = result.get("modified_ipsec_tunnel")
             if isinstance(shown, dict) and shown.get("id") == tunnel_id and shown.get("name"):
-                return shown
+                return _tunnel_of(result, "modified_ipsec_tunnel", doing)
             try:
                 return self.get_tunnel(tunnel_id)
             except CloudflareError as exc:
@@ -450,14 +450,18 @@ _SHAPES: dict[str, type[t.Any]] = {
 }
 
 
-def _check_shape(tunnel: Tunnel, doing: str) -> None:
-    """Raises AnswerError for a tunnel that is not as the API describes it, before anybody works with it."""
+def _check_shape(tunnel: Tunnel, doing: str, *, unknown: bool = False) -> None:
+    """Raises AnswerError for a tunnel that is not as the API describes it, before anybody works with it.
+
+    ``unknown``: it is the answer to a write, whose outcome it leaves open.
+    """
     for field, shape in _SHAPES.items():
         value = tunnel.get(field)
         if not isinstance(value, shape) and (value or field in _NEEDED):
             raise AnswerError(
                 f"{doing}: the answer holds tunnel {str(tunnel['id'])[:40]!r} with a {field} that is no"
-                f" {'text' if shape is str else 'object'}; nothing can be told from it, so report it to Cloudflare"
+                f" {'text' if shape is str else 'object'}; nothing can be told from it, so report it to Cloudflare",
+                outcome_unknown=unknown,
             )
 
 
@@ -514,6 +518,7 @@ def _tunnel_of(result: t.Any, key: str, doing: str) -> Tunnel:
     tunnel = result.get(key, result) if isinstance(result, Mapping) else None
     if not isinstance(tunnel, dict) or not tunnel.get("id"):
         raise AnswerError(f"{doing}: the answer holds no tunnel", status=200, outcome_unknown=True)
+    _check_shape(tunnel, doing, unknown=True)
     return tunnel
 
 

@@ -995,6 +995,29 @@ def test_a_write_that_answers_no_tunnel_has_an_unknown_outcome(wire: Wire, clien
     assert caught.value.outcome_unknown
 
 
+@pytest.mark.parametrize(
+    "tunnel",
+    [
+        {"id": "t1", "name": 7},
+        {"id": "t1", "name": "n", "bgp": "on"},
+        {"id": "t1", "name": "n", "health_check": [1]},
+        {"id": "t1", "name": "n", "cloudflare_endpoint": 7},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("older", [False, True])
+def test_a_write_that_answers_a_tunnel_of_another_shape_has_an_unknown_outcome(
+    wire: Wire, client_of: ClientOf, tunnel: dict[str, Any], older: bool
+) -> None:
+    wire.say(Say(envelope({"ipsec_tunnels": [tunnel]} if older else tunnel)))
+    with pytest.raises(AnswerError, match="nothing can be told from it") as created:
+        client_of(wire).create_tunnel(NEW)
+    wire.say(Say(envelope({"modified": True, "modified_ipsec_tunnel": {**tunnel, "id": "t1"}})))
+    with pytest.raises(AnswerError, match="nothing can be told from it") as updated:
+        client_of(wire).update_tunnel("t1", NEW)
+    assert created.value.outcome_unknown and updated.value.outcome_unknown
+
+
 def test_an_error_has_all_its_parts(wire: Wire, client_of: ClientOf) -> None:
     error = {
         "code": 1022,
