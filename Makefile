@@ -65,7 +65,7 @@ integration: setup cores ## Run modules and roles against the simulator
 contract: setup ## Check all that goes over the wire against an OpenAPI description, and by Cloudflare's SDK
 	@$(PYTEST) tests/contract
 
-snippets: setup ## Run every command and playbook of README and guides
+snippets: setup ## Run every command and playbook of README and guides, and every example of every plugin
 	@$(PYTEST) tests/docs
 
 test: setup cores lint ## Run lint, unit, model (a few scenarios), integration, contract and snippets
