@@ -166,16 +166,16 @@ class Jobs:
     # -- launches -----------------------------------------------------------------------------------------------------
 
     def launch(self, endpoint: str, template: Fields, body: Mapping[str, Any]) -> Fields:
-        """A launch by a person or a rule; raises Refused. What a job template does not ask for is left aside."""
+        """A launch by a person or a rule; raises Refused."""
         is_job = endpoint == "job_templates"
-        found = judge(template, self._store.survey(endpoint, template["id"]), body, *((PROMPTS,) if is_job else ()))
+        found = judge(template, self._store.survey(endpoint, template["id"]), body)
         if is_job:
             self._judge_project(template, found.errors)
         if found.errors:
             raise Refused(found.errors)
         job = self._make(endpoint, template, found.accepted)
         self._start(self._run_job if is_job else self._run_workflow, job, template)
-        return {**job, "ignored_fields": found.rejected}
+        return {**job, "ignored_fields": {}}
 
     def _judge_project(self, template: Fields, errors: Fields) -> None:
         project = self._store.objects["projects"].get(template["project"] or 0)

@@ -17,7 +17,7 @@ from tests.harness.runner import PROJECT
 
 COMMON = {"name", "description", "organization"}
 HOOKS = {"notification_templates_error", "notification_templates_success"}
-ASK = {"ask_limit_on_launch", "ask_job_type_on_launch", "ask_job_slice_count_on_launch"}
+ASK = {f"ask_{x}_on_launch" for x in ("limit", "job_type", "job_slice_count", "variables")} | {"limit"}
 READ = {
     "controller_credential_types": {"name", "description", "kind", "inputs", "injectors"},
     "controller_credentials": COMMON | {"credential_type", "inputs", "update_secrets"},
