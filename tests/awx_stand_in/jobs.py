@@ -113,20 +113,21 @@ class Jobs:
     def _finish(self, update: Fields) -> None:
         project = self._store.objects["projects"][update["project"]]
         folder = self._world.projects.get(project["scm_url"])
-        reason = ""
+        failure: Fields = {}
         if folder is None:
-            reason = f"fatal: unable to access '{project['scm_url']}/': Could not resolve host"
+            failure = {"msg": f"fatal: unable to access '{project['scm_url']}/': Could not resolve host"}
         elif (folder / "collections" / "requirements.yml").exists() and not self._world.galaxy:
             reason = "ERROR! Unknown error when attempting to call Galaxy at 'https://galaxy.ansible.com/api/'"
-        status = "failed" if reason else "successful"
-        update.update(status=status, failed=bool(reason), finished="2026-01-01T00:00:00Z")
-        if reason:
+            failure = {"msg": "non-zero return code", "rc": 1, "stderr": f"[WARNING]: Skipping it.\n{reason}\n"}
+        status = "failed" if failure else "successful"
+        update.update(status=status, failed=bool(failure), finished="2026-01-01T00:00:00Z")
+        if failure:
             update["events"].append(
                 {
                     "event": "runner_on_failed",
                     "failed": True,
                     "task": "Update project",
-                    "event_data": {"res": {"msg": reason}},
+                    "event_data": {"res": failure},
                 }
             )
         else:

@@ -88,6 +88,16 @@ def test_a_project_that_can_not_be_reached_ends_it_with_the_reason(story: Story)
     assert story.awx.all("job_templates") == {}
 
 
+def test_a_project_whose_collections_can_not_be_had_ends_it_with_galaxys_reason(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "collections" / "requirements.yml").write_text("collections: [a.b]\n", encoding="utf-8")
+    story.awx.world.projects[URL] = tmp_path
+    result = story.set_up(ENVIRONMENT).failed()
+    assert "Unknown error when attempting to call Galaxy" in result.output
+    assert "non-zero return code" not in result.output
+    assert story.awx.all("job_templates") == {}
+
+
 def test_a_project_without_the_samples_playbooks_is_named_as_such(story: Story, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text("- hosts: all\n", encoding="utf-8")
     story.awx.world.projects[URL] = tmp_path
@@ -272,6 +282,23 @@ def test_a_second_organization_lives_beside_the_first(story: Story) -> None:
         assert len(after[endpoint]) == 2 * len(objects)
     assert story.credential("Magic WAN Branch - Cloudflare")["account_id"] == "f" * 32
     assert story.credential(CLOUDFLARE)["account_id"] == ACCOUNT
+
+
+def test_a_second_account_in_the_same_organization_lives_beside_the_first(story: Story) -> None:
+    before = {endpoint: story.awx.all(endpoint) for endpoint in ("job_templates", "credentials", "projects")}
+    shell = {**ENVIRONMENT, "CLOUDFLARE_ACCOUNT_ID": "e" * 32}
+    story.set_up(shell, magicwan_awx_prefix="Magic WAN lab").ok()
+    for endpoint, objects in before.items():
+        after = story.awx.all(endpoint)
+        assert {name: after[name] for name in objects} == objects
+        assert {x for x in after if x not in objects} == {
+            name.replace("Magic WAN", "Magic WAN lab", 1) for name in objects if not name.startswith("Magic WAN Branch")
+        }
+    assert story.credential("Magic WAN lab - Cloudflare")["account_id"] == "e" * 32
+    assert story.awx.associated("job_templates", "Magic WAN lab - rotate", "credentials") == [
+        "Magic WAN lab - Cloudflare",
+        "Magic WAN lab - PSK escrow",
+    ]
 
 
 def test_a_check_run_says_what_a_real_run_would_change_and_writes_nothing(story: Story, writes: list[str]) -> None:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sample project's controller_objects.yml has only keys that the roles of infra.aap_configuration 3.0.0 read.
 
-The table is out of the roles' tasks; the collection itself can't be had here.
+The table is out of the roles' tasks; the collection itself is on Galaxy and GitHub only.
 """
 
 from __future__ import annotations

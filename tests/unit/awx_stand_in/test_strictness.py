@@ -264,7 +264,8 @@ def test_a_sync_fails_where_galaxy_is_not_there_for_what_the_project_demands(api
     assert found["status"] == "failed"
     update = found["summary_fields"]["last_update"]["id"]
     (event,) = api.call("GET", f"project_updates/{update}/events").json()["results"]
-    assert "Galaxy" in event["event_data"]["res"]["msg"]
+    assert event["event_data"]["res"]["msg"] == "non-zero return code"
+    assert "Galaxy" in event["event_data"]["res"]["stderr"]
 
 
 def test_variables_of_the_group_all_are_merged_and_never_removed_and_those_of_other_groups_are_replaced() -> None:
