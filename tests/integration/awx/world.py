@@ -123,7 +123,7 @@ def collections() -> Path:
 
 @contextmanager
 def set_up_awx(folder: Path, tunnels: int, as_shipped: bool = False, **variables: Any) -> Iterator[Awx]:
-    """A whole AWX with the setup playbook's objects. Its project says who configures devices, unless it is as shipped."""
+    """A whole AWX with the setup playbook's objects, whose project is as shipped, or says who configures devices."""
     project = folder / "project"
     shutil.copytree(PROJECT, project)
     devices = folder / "devices"
