@@ -10,7 +10,7 @@ inventory group all are merged and never removed; workflows hand artifacts on an
 whoever made the stand-in. What is not there: permissions, schedules that fire, slices, and fields that the playbook
 does not use.
 
-One behaviour is as in AWX's code, and gentler than a note of somebody who tried it: extra variables that a job
-template does not prompt for are no 400 at its launch, but left aside and named in ignored_fields. Workflows and
-schedules refuse them.
+One behaviour is stricter than AWX's code, as somebody has seen it on a running AWX: extra variables that a job template
+does not prompt for are a 400 at its launch. In that code they are left aside and named in ignored_fields, and only
+workflows and schedules refuse them. What works here works with both.
 """

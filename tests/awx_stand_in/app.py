@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from .jobs import Jobs, World
-from .rules import CONTROLLER, KINDS, Fields, Refused
+from .managed import MANAGED
+from .rules import KINDS, Fields, Refused
 from .store import API, Store
 
 HEADERS = {"X-API-Product-Name": "AWX", "X-API-Product-Version": "24.6.1"}
@@ -36,7 +37,8 @@ class AwxStandIn:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.store.create("organizations", {"name": "Default"})
-        self.store.create("credential_types", CONTROLLER)
+        for credential_type in MANAGED:
+            self.store.create("credential_types", credential_type)
 
     def __enter__(self) -> AwxStandIn:
         self._thread.start()

@@ -113,20 +113,21 @@ class Jobs:
     def _finish(self, update: Fields) -> None:
         project = self._store.objects["projects"][update["project"]]
         folder = self._world.projects.get(project["scm_url"])
-        reason = ""
+        failure: Fields = {}
         if folder is None:
-            reason = f"fatal: unable to access '{project['scm_url']}/': Could not resolve host"
+            failure = {"msg": f"fatal: unable to access '{project['scm_url']}/': Could not resolve host"}
         elif (folder / "collections" / "requirements.yml").exists() and not self._world.galaxy:
             reason = "ERROR! Unknown error when attempting to call Galaxy at 'https://galaxy.ansible.com/api/'"
-        status = "failed" if reason else "successful"
-        update.update(status=status, failed=bool(reason), finished="2026-01-01T00:00:00Z")
-        if reason:
+            failure = {"msg": "non-zero return code", "rc": 1, "stderr": f"[WARNING]: Skipping it.\n{reason}\n"}
+        status = "failed" if failure else "successful"
+        update.update(status=status, failed=bool(failure), finished="2026-01-01T00:00:00Z")
+        if failure:
             update["events"].append(
                 {
                     "event": "runner_on_failed",
                     "failed": True,
                     "task": "Update project",
-                    "event_data": {"res": {"msg": reason}},
+                    "event_data": {"res": failure},
                 }
             )
         else:
@@ -166,16 +167,16 @@ class Jobs:
     # -- launches -----------------------------------------------------------------------------------------------------
 
     def launch(self, endpoint: str, template: Fields, body: Mapping[str, Any]) -> Fields:
-        """A launch by a person or a rule; raises Refused. What a job template does not ask for is left aside."""
+        """A launch by a person or a rule; raises Refused."""
         is_job = endpoint == "job_templates"
-        found = judge(template, self._store.survey(endpoint, template["id"]), body, *((PROMPTS,) if is_job else ()))
+        found = judge(template, self._store.survey(endpoint, template["id"]), body)
         if is_job:
             self._judge_project(template, found.errors)
         if found.errors:
             raise Refused(found.errors)
         job = self._make(endpoint, template, found.accepted)
         self._start(self._run_job if is_job else self._run_workflow, job, template)
-        return {**job, "ignored_fields": found.rejected}
+        return {**job, "ignored_fields": {}}
 
     def _judge_project(self, template: Fields, errors: Fields) -> None:
         project = self._store.objects["projects"].get(template["project"] or 0)

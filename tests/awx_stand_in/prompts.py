@@ -5,7 +5,7 @@
 
 After awx/main/models/mixins.py and awx/api/serializers.py: a required question is not answered by its default; a text
 has a least length, so that "" is below a minimum of 1; an integer is no text; what a template does not ask for is
-refused by workflows, schedules and nodes, and dropped with the rest of the launch going on by job templates.
+refused at a launch, in a schedule and in a node, and dropped when a workflow hands it to a node.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Judged:
 
 
 def judge(template: Mapping[str, Any], survey: Mapping[str, Any], launch: Mapping[str, Any], *forgive: str) -> Judged:
-    """Judge a launch of this template. `forgive` names what is no error: REQUIRED for nodes, PROMPTS for jobs."""
+    """Judge a launch of this template. `forgive` names what is no error: REQUIRED where a node is saved, PROMPTS where
+    it is launched."""
     found = Judged()
     given = variables_of(launch.get("extra_vars"))
     taken: Fields = {}

@@ -43,12 +43,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object. `refers` maps fields to endpoints; `unique` are the fields that no two objects share."""
+    """A kind of object.
+
+    `refers` maps fields to endpoints; `owners` are those of them whose object takes this one with it when it is
+    deleted; `credential_kind` is what `credential` must be; `unique` are the fields that no two objects share.
+    """
 
     type: str
     defaults: Fields
     required: tuple[str, ...] = ("name",)
     refers: dict[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+    credential_kind: str = ""
     unique: tuple[str, ...] = ("name", "organization")
     related: tuple[str, ...] = ()
     lists: dict[str, str] = field(default_factory=dict)
@@ -71,6 +77,7 @@ KINDS: dict[str, Kind] = {
         {**OWNED, "credential_type": None, "inputs": {}},
         required=("name", "credential_type"),
         refers={**ORGANIZATION, "credential_type": "credential_types"},
+        owners=("organization", "credential_type"),
         unique=("name", "organization", "credential_type"),
     ),
     "execution_environments": Kind(
@@ -78,6 +85,7 @@ KINDS: dict[str, Kind] = {
         {**OWNED, "image": "", "pull": "", "credential": None},
         required=("name", "image"),
         refers={**ORGANIZATION, "credential": "credentials"},
+        credential_kind="registry",
         unique=("name",),
     ),
     "notification_templates": Kind(
@@ -99,6 +107,7 @@ KINDS: dict[str, Kind] = {
             "credential": None,
         },
         refers={**ORGANIZATION, "default_environment": "execution_environments", "credential": "credentials"},
+        credential_kind="scm",
         related=("update", "playbooks"),
         lists=HOOKS,
         is_template=True,
@@ -131,6 +140,7 @@ KINDS: dict[str, Kind] = {
             "credential": "credentials",
             "execution_environment": "execution_environments",
         },
+        owners=("inventory", "source_project"),
         unique=("name", "inventory"),
         related=("update",),
         lists=HOOKS,
@@ -203,6 +213,7 @@ KINDS: dict[str, Kind] = {
         },
         required=("workflow_job_template", "identifier"),
         refers={"workflow_job_template": "workflow_job_templates", "unified_job_template": "unified_job_templates"},
+        owners=("workflow_job_template",),
         unique=("identifier", "workflow_job_template"),
         related=("create_approval_template",),
         lists=NODES,
@@ -215,6 +226,7 @@ KINDS: dict[str, Kind] = {
         {**NAMED, "rrule": "", "enabled": True, "unified_job_template": None, "extra_data": {}, "limit": None},
         required=("name", "rrule", "unified_job_template"),
         refers={"unified_job_template": "unified_job_templates"},
+        owners=("unified_job_template",),
         unique=("name", "unified_job_template"),
     ),
     "labels": Kind("label", OWNED),
@@ -223,33 +235,9 @@ KINDS: dict[str, Kind] = {
         {"target_credential": None, "source_credential": None, "input_field_name": "", "metadata": {}},
         required=("target_credential", "source_credential", "input_field_name"),
         refers={"target_credential": "credentials", "source_credential": "credentials"},
+        owners=("target_credential", "source_credential"),
         unique=("target_credential", "input_field_name"),
     ),
-}
-
-# AWX's own type for a job that calls AWX; its name in the interface is this one on AWX, too.
-CONTROLLER: Fields = {
-    "name": "Red Hat Ansible Automation Platform",
-    "kind": "cloud",
-    "inputs": {
-        "fields": [
-            {"id": "host", "label": "Red Hat Ansible Automation Platform"},
-            {"id": "username", "label": "Username"},
-            {"id": "password", "label": "Password", "secret": True},
-            {"id": "oauth_token", "label": "OAuth Token", "secret": True},
-            {"id": "verify_ssl", "label": "Verify SSL", "type": "boolean"},
-        ],
-        "required": ["host"],
-    },
-    "injectors": {
-        "env": {
-            "CONTROLLER_HOST": "{{ host }}",
-            "CONTROLLER_USERNAME": "{{ username }}",
-            "CONTROLLER_PASSWORD": "{{ password }}",
-            "CONTROLLER_OAUTH_TOKEN": "{{ oauth_token }}",
-            "CONTROLLER_VERIFY_SSL": "{{ verify_ssl }}",
-        }
-    },
 }
 
 # What AWX checks a message with.
@@ -343,6 +331,8 @@ def check_survey(survey: Any) -> None:
 
 
 def _check_credential_type(item: Fields) -> None:
+    if item.get("managed"):
+        return
     if item["kind"] not in ("cloud", "net"):
         raise Refused({"kind": ["must be cloud or net"]})
     fields = item["inputs"].get("fields", [])

@@ -50,7 +50,7 @@ class Store:
         """The objects in one of an object's lists."""
         target = KINDS[endpoint].lists[association]
         found = self._lists.get((endpoint, own, association), [])
-        return [self.objects[target][x] for x in found if x in self.objects[target]]
+        return [self.objects[target][x] for x in found]
 
     def credential_inputs(self, number: int) -> Fields:
         """What a job gets: a credential's inputs with its secrets."""
@@ -139,14 +139,23 @@ class Store:
         item.update(changed)
 
     def delete(self, endpoint: str, own: int) -> None:
-        """A DELETE: what referred to the object refers to nothing now."""
+        """A DELETE: what belongs to the object goes with it, and what else referred to it refers to nothing now."""
         del self.objects[endpoint][own]
+        for (owner, _number, association), ids in self._lists.items():
+            if own in ids and KINDS[owner].lists[association] == endpoint:
+                ids.remove(own)
         for other, kind in KINDS.items():
-            for item in self.objects[other].values():
-                for key, target in kind.refers.items():
-                    is_template = target == "unified_job_templates" and KINDS[endpoint].is_template
-                    if item.get(key) == own and (target == endpoint or is_template):
-                        item[key] = None
+            for item in list(self.objects[other].values()):
+                found = [key for key, target in kind.refers.items() if item[key] == own and self._is(target, endpoint)]
+                if set(found) & set(kind.owners):
+                    if item["id"] in self.objects[other]:
+                        self.delete(other, item["id"])
+                else:
+                    item.update(dict.fromkeys(found))
+
+    @staticmethod
+    def _is(target: str, endpoint: str) -> bool:
+        return target == endpoint or (target == "unified_job_templates" and KINDS[endpoint].is_template)
 
     def set_survey(self, endpoint: str, own: int, survey: Fields) -> None:
         """A POST of a survey; raises Refused."""
@@ -178,6 +187,10 @@ class Store:
                 raise Refused({key: [f'Invalid pk "{item[key]}" - object does not exist.']})
         if endpoint == "job_templates":
             self._validate_job_template(item)
+        if kind.credential_kind and item["credential"] is not None:
+            credential = self.objects["credentials"][item["credential"]]
+            if self.objects["credential_types"][credential["credential_type"]]["kind"] != kind.credential_kind:
+                raise Refused({"credential": [f"Credential kind must be '{kind.credential_kind}'."]})
         for other in self.objects[endpoint].values():
             same = kind.unique and all(other.get(x) == item.get(x) for x in kind.unique)
             if same and other["id"] != item.get("id"):

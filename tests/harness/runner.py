@@ -11,6 +11,7 @@ end, which takes what is left, is kill_rest(). What is not there: the container 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -128,6 +129,7 @@ class Controller:
         self.env = dict(env)
         self.collections = VENV / "collections"
         self._jobs: list[Job] = []
+        self._numbers = itertools.count(1)
 
     def run(self, playbook: str, **options: Any) -> JobResult:
         """Run a job to its end; the options are those of start()."""
@@ -153,7 +155,7 @@ class Controller:
         play on it gets the implicit one.
         project: more files of the project, text by path.
         """
-        number = len(self._jobs) + 1
+        number = next(self._numbers)
         folder = self.workdir / f"awx_{number}"
         mark = uuid.uuid4().hex
         shutil.copytree(source, folder / "project")

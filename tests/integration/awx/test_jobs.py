@@ -45,7 +45,34 @@ def test_a_check_job_writes_nothing_and_says_what_would_change(site: Site) -> No
     assert site.records() == {}
     tunnels = job.stats["magicwan_psk_rotation"]["hosts"]["localhost"]["tunnels"]
     assert {x["status"] for x in tunnels.values()} == {"planned"}
+    plan = job.stats["magicwan_psk_plan"]
+    assert plan["text"].startswith("Would rotate 4 tunnels: ") and plan["unclaimed"] == []
+    for row in plan["tunnels"]:
+        (line,) = [x for x in job.stdout.splitlines() if x.startswith(f"{row['tunnel']} ")]
+        assert "localhost" in line and f"  {row['wave']}  " in line and "due: " in line
     site.shows_no_secret(job)
+
+
+@pytest.mark.fleet(tunnels=4)
+def test_a_rotation_that_waits_for_confirmation_has_changed_something(site: Site) -> None:
+    before = site.tunnels()
+    job = site.controller.run("rotate.yml", extra_vars=site.on_localhost(psk_rotation_confirmation="manual"))
+    handed_over = job.succeeded().stats["magicwan_psk_rotation"]
+    waiting = [i for i, x in handed_over["hosts"]["localhost"]["tunnels"].items() if x["status"] == "waiting"]
+    assert waiting and {i for i, psks in site.new_psks(before).items() if psks} == set(waiting)
+    assert handed_over["changed"] == handed_over["hosts"]["localhost"]["changed"] == len(waiting)
+    assert "changed=0" not in job.stdout.split("PLAY RECAP")[1]
+
+
+@pytest.mark.fleet(tunnels=4)
+def test_a_rollback_of_a_rotation_that_never_was_fails_and_changes_nothing(site: Site) -> None:
+    site.controller.run("rotate.yml", extra_vars=site.on_localhost()).succeeded()
+    before = site.tunnels()
+    unknown = site.on_localhost(psk_rotation_rollback_id="20200101T000000Z-0000000")
+    job = site.controller.run("rollback.yml", extra_vars=unknown)
+    assert job.status == "failed"
+    assert "no tunnel of this play had the rotation '20200101T000000Z-0000000'" in job.stdout
+    assert site.tunnels() == before
 
 
 @pytest.mark.fleet(tunnels=4)

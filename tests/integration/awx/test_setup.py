@@ -32,6 +32,7 @@ from tests.integration.awx.story import (
     changed,
 )
 
+ENTERED = "https://entered.example.com"
 LIMITS = {"max_age", "wave_size", "canary", "max_failures"}
 TEMPLATES = {
     "Magic WAN - check": ("check.yml", "check"),
@@ -48,7 +49,7 @@ TEMPLATES = {
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with AwxStandIn(World(projects={})) as awx:
+    with AwxStandIn(World(projects={}, galaxy=False)) as awx:
         playbooks = Playbooks(Path(tmp_path_factory.mktemp("setup")))
         yield Story(awx, playbooks)
         playbooks.close()
@@ -84,6 +85,16 @@ def test_a_project_that_can_not_be_reached_ends_it_with_the_reason(story: Story)
     result = story.set_up(ENVIRONMENT).failed()
     assert 'the update of the project "Magic WAN" has ended failed' in result.output
     assert "Could not resolve host" in result.output
+    assert story.awx.all("job_templates") == {}
+
+
+def test_a_project_whose_collections_can_not_be_had_ends_it_with_galaxys_reason(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "collections" / "requirements.yml").write_text("collections: [a.b]\n", encoding="utf-8")
+    story.awx.world.projects[URL] = tmp_path
+    result = story.set_up(ENVIRONMENT).failed()
+    assert "Unknown error when attempting to call Galaxy" in result.output
+    assert "non-zero return code" not in result.output
     assert story.awx.all("job_templates") == {}
 
 
@@ -152,7 +163,7 @@ def test_secrets_are_in_secret_fields_only(story: Story) -> None:
     shown = repr([story.awx.all(x) for x in ("credentials", "credential_types", "job_templates", "schedules")])
     assert not find_secrets(shown, [TOKEN, SECRET_ID])
     for kind in story.awx.all("credential_types").values():
-        assert set(kind["injectors"]) == {"env"}
+        assert kind["managed"] or set(kind["injectors"]) == {"env"}
 
 
 def test_surveys_ask_for_limits_and_never_for_a_secret(story: Story) -> None:
@@ -169,7 +180,6 @@ def test_surveys_ask_for_limits_and_never_for_a_secret(story: Story) -> None:
 def test_every_template_but_that_for_one_tunnel_is_launched_without_an_answer(story: Story, name: str) -> None:
     answer = story.launch(name)
     assert answer.status_code == 201, answer.text
-    assert answer.json()["ignored_fields"] == {}
 
 
 def test_the_rollback_of_one_tunnel_is_refused_without_the_tunnel(story: Story) -> None:
@@ -204,7 +214,14 @@ def test_a_second_run_without_an_environment_changes_nothing_and_says_what_is_le
 def test_a_run_with_another_address_and_account_in_the_shell_loses_no_field_of_a_credential(
     story: Story, writes: list[str]
 ) -> None:
-    shell = {"VAULT_ADDR": "https://other.example.com", "CLOUDFLARE_ACCOUNT_ID": "f" * 32, "CLOUDFLARE_API_TOKEN": "x"}
+    shell = {
+        "VAULT_ADDR": "https://other.example.com",
+        "VAULT_NAMESPACE": "other",
+        "VAULT_TOKEN": "x",
+        "CLOUDFLARE_ACCOUNT_ID": "f" * 32,
+        "CLOUDFLARE_API_TOKEN": "x",
+        "CLOUDFLARE_BASE_URL": "https://other.example.com",
+    }
     result = story.set_up(shell).ok()
     assert changed(result) == []
     assert writes == []
@@ -219,7 +236,7 @@ def test_what_somebody_deleted_is_made_again_and_what_somebody_emptied_is_named(
     story.call("DELETE", f"job_templates/{template}")
     assert story.awx.all("workflow_job_template_nodes")["confirm"]["unified_job_template"] is None
     escrow, cloudflare = (story.awx.all("credentials")[x]["id"] for x in (ESCROW, CLOUDFLARE))
-    story.call("PATCH", f"credentials/{escrow}", {"inputs": {"url": "https://entered.example.com"}})
+    story.call("PATCH", f"credentials/{escrow}", {"inputs": {"url": ENTERED}})
     story.call("PATCH", f"credentials/{cloudflare}", {"inputs": {"account_id": ACCOUNT}})
     result = story.set_up().ok()
     made = story.awx.all("job_templates")["Magic WAN - confirm"]["id"]
@@ -231,19 +248,25 @@ def test_what_somebody_deleted_is_made_again_and_what_somebody_emptied_is_named(
     ]
 
 
+def test_no_secret_for_another_account_or_address_is_put_beside_what_somebody_has_entered(
+    story: Story, writes: list[str]
+) -> None:
+    shell = {**ENVIRONMENT, "CLOUDFLARE_ACCOUNT_ID": "f" * 32}
+    result = story.set_up(shell).ok()
+    assert changed(result) == [] and writes == []
+    left = result.result("Say what is left to do")["msg"]
+    assert sum("Enter" in x for x in left) == sum("was kept" in x for x in left) == 2
+
+
 def test_an_empty_field_is_filled_from_the_environment_unless_a_look_up_feeds_it(story: Story) -> None:
     number = story.awx.all("credentials")[CLOUDFLARE]["id"]
     fed = {"target_credential": number, "source_credential": number, "input_field_name": "api_token"}
     story.call("POST", "credential_input_sources", fed)
-    result = story.set_up(ENVIRONMENT).ok()
+    result = story.set_up({**ENVIRONMENT, "VAULT_ADDR": ENTERED, "VAULT_TOKEN": "somebody's own"}).ok()
     assert changed(result) == ["Make the credentials"]
     assert not any("Enter" in x for x in result.result("Say what is left to do")["msg"])
     assert story.credential(CLOUDFLARE) == {"account_id": ACCOUNT}
-    assert story.credential(ESCROW) == {
-        "url": "https://entered.example.com",
-        "role_id": "the-role",
-        "secret_id": SECRET_ID,
-    }
+    assert story.credential(ESCROW) == {"url": ENTERED, "role_id": "the-role", "secret_id": SECRET_ID}
 
 
 def test_a_second_organization_lives_beside_the_first(story: Story) -> None:
@@ -261,10 +284,27 @@ def test_a_second_organization_lives_beside_the_first(story: Story) -> None:
     assert story.credential(CLOUDFLARE)["account_id"] == ACCOUNT
 
 
+def test_a_second_account_in_the_same_organization_lives_beside_the_first(story: Story) -> None:
+    before = {endpoint: story.awx.all(endpoint) for endpoint in ("job_templates", "credentials", "projects")}
+    shell = {**ENVIRONMENT, "CLOUDFLARE_ACCOUNT_ID": "e" * 32}
+    story.set_up(shell, magicwan_awx_prefix="Magic WAN lab").ok()
+    for endpoint, objects in before.items():
+        after = story.awx.all(endpoint)
+        assert {name: after[name] for name in objects} == objects
+        assert {x for x in after if x not in objects} == {
+            name.replace("Magic WAN", "Magic WAN lab", 1) for name in objects if not name.startswith("Magic WAN Branch")
+        }
+    assert story.credential("Magic WAN lab - Cloudflare")["account_id"] == "e" * 32
+    assert story.awx.associated("job_templates", "Magic WAN lab - rotate", "credentials") == [
+        "Magic WAN lab - Cloudflare",
+        "Magic WAN lab - PSK escrow",
+    ]
+
+
 def test_a_check_run_says_what_a_real_run_would_change_and_writes_nothing(story: Story, writes: list[str]) -> None:
-    kind = story.awx.all("credential_types")["Red Hat Ansible Automation Platform"]["id"]
-    for name in ("git", "registry"):
-        story.call("POST", "credentials", {"name": name, "organization": 1, "credential_type": kind, "inputs": {}})
+    for name, kind in (("git", "Source Control"), ("registry", "Container Registry")):
+        number = story.awx.all("credential_types")[kind]["id"]
+        story.call("POST", "credentials", {"name": name, "organization": 1, "credential_type": number, "inputs": {}})
     writes.clear()
     private = {"magicwan_awx_scm_credential": "git", "magicwan_awx_registry_credential": "registry"}
     result = story.set_up(ENVIRONMENT, check=True, magicwan_awx_interval_days=7, **private).ok()

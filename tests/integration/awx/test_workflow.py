@@ -76,15 +76,33 @@ def test_a_denied_rotation_touches_nothing(awx: Awx) -> None:
     assert awx.simulator.writes() == 0
 
 
+def test_a_limit_leaves_other_hosts_out_and_the_approval_says_so_and_calls_none_of_their_tunnels_unclaimed(
+    awx: Awx,
+) -> None:
+    (content,) = awx.awx.jobs.contents.values()
+    host, variables = next(iter(content.hosts.items()))
+    own = {x["name"] for x in awx.simulator.state()["tunnels"] if x["id"] in variables["psk_rotation_tunnels"]}
+    before = awx.psks_set()
+    workflow = start(awx, limit=host)
+    text = awx.approval(workflow)["description"]
+    assert text.startswith(f"Would rotate {len(own)} tunnels: ")
+    assert f"Limited to {host}." in text
+    assert f"No host terminates 1 tunnel: {without_endpoint(awx)[0]}; they are left out." in text
+    awx.decide(workflow, "approve")
+    assert awx.wait_for(workflow)["status"] == "successful", awx.last_output()
+    assert awx.psks_set() == {x: before[x] + (x in own) for x in before}
+
+
 def test_an_approved_one_rotates_and_confirms(awx: Awx) -> None:
     before = awx.psks_set()
     workflow = start(awx)
+    planned = awx.approval(workflow)["description"].partition(". ")[0]
     awx.decide(workflow, "approve")
     assert awx.wait_for(workflow)["status"] == "successful"
     assert awx.launched()[-3:] == ["check.yml", "rotate.yml", "confirm.yml"]
-    alone = without_endpoint(awx)
-    assert len(alone) == 1
-    assert awx.psks_set() == {x: before[x] + (x not in alone) for x in before}
+    # Two were rotated a moment ago, and one has no device.
+    assert planned.startswith(f"Would rotate {TUNNELS - 3} tunnels: ")
+    assert awx.psks_set() == {x: before[x] + (x in planned) for x in before}
 
 
 def test_tunnels_without_a_customer_endpoint_have_a_template_of_their_own(awx: Awx) -> None:

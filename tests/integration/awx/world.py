@@ -122,14 +122,15 @@ def collections() -> Path:
 
 
 @contextmanager
-def set_up_awx(folder: Path, tunnels: int, **variables: Any) -> Iterator[Awx]:
-    """A whole AWX with the setup playbook's objects."""
+def set_up_awx(folder: Path, tunnels: int, as_shipped: bool = False, **variables: Any) -> Iterator[Awx]:
+    """A whole AWX with the setup playbook's objects, whose project is as shipped, or says who configures devices."""
     project = folder / "project"
     shutil.copytree(PROJECT, project)
     devices = folder / "devices"
     devices.mkdir(mode=0o700)
     tasks = folder / "device.yml"
-    (project / "inventory" / "group_vars" / "magicwan.yml").write_text(DEVICES % tasks, encoding="utf-8")
+    if not as_shipped:
+        (project / "inventory" / "group_vars" / "magicwan.yml").write_text(DEVICES % tasks, encoding="utf-8")
     tasks.write_text(DEVICE_TASKS % devices, encoding="utf-8")
 
     def listing(files: Path, source: str, env: Any) -> dict[str, Any]:

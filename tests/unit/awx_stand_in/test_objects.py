@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sample project's controller_objects.yml has only keys that the roles of infra.aap_configuration 3.0.0 read.
 
-The table is out of the roles' tasks; the collection itself can't be had here.
+The table is out of the roles' tasks; the collection itself is on Galaxy and GitHub only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.harness.runner import PROJECT
 
 COMMON = {"name", "description", "organization"}
 HOOKS = {"notification_templates_error", "notification_templates_success"}
-ASK = {"ask_limit_on_launch", "ask_job_type_on_launch", "ask_job_slice_count_on_launch"}
+ASK = {f"ask_{x}_on_launch" for x in ("limit", "job_type", "job_slice_count", "variables")} | {"limit"}
 READ = {
     "controller_credential_types": {"name", "description", "kind", "inputs", "injectors"},
     "controller_credentials": COMMON | {"credential_type", "inputs", "update_secrets"},
-    "controller_execution_environments": COMMON | {"image", "pull", "credential"},
+    "magicwan_awx_environment": COMMON | {"image", "pull", "credential"},
     "magicwan_awx_webhook": COMMON | {"notification_type", "notification_configuration", "messages"},
     "magicwan_awx_events": COMMON | {"notification_type", "notification_configuration", "messages"},
-    "controller_projects": COMMON
+    "magicwan_awx_project": COMMON
     | {"scm_type", "scm_url", "scm_branch", "credential", "scm_update_on_launch", "default_environment"},
     "controller_inventories": COMMON,
     "controller_inventory_sources": COMMON
@@ -65,12 +65,19 @@ def objects() -> Any:
 
 @pytest.mark.parametrize("name", sorted(READ))
 def test_the_roles_read_every_key(objects: Any, name: str) -> None:
-    assert {key for entry in objects[name] for key in entry} <= READ[name]
+    entries = objects[name] if isinstance(objects[name], list) else [objects[name]]
+    assert {key for entry in entries for key in entry} <= READ[name]
 
 
 def test_the_roles_read_every_key_of_a_workflows_node(objects: Any) -> None:
     nodes = [x for entry in objects["controller_workflows"] for x in entry["simplified_workflow_nodes"]]
     assert {key for node in nodes for key in node} <= NODE
+
+
+@pytest.mark.parametrize("name", ["magicwan_awx_environment", "magicwan_awx_project"])
+def test_what_may_have_a_credential_has_no_empty_one(objects: Any, name: str) -> None:
+    # The role for projects would ask for the credential without a name, and find every one.
+    assert "credential" not in objects[name]
 
 
 def test_no_template_or_schedule_is_forgotten_in_the_table(objects: Any) -> None:

@@ -133,24 +133,21 @@ def test_an_answer_of_another_type_or_below_the_minimum_is_refused(
     assert (answer.status_code, answer.json()) == (400, {"variables_needed_to_start": [complaint]})
 
 
-def test_what_a_workflow_does_not_ask_for_is_refused_at_launch_and_in_a_schedule(api: Api) -> None:
-    workflow = api.workflow()
-    answer = api.launch("workflow_job_templates", workflow, ansible_eda={})
+@pytest.mark.parametrize("kind", ["job_templates", "workflow_job_templates"])
+def test_what_a_template_does_not_ask_for_is_refused_at_launch_and_in_a_schedule(
+    api: Api, ran: list[Launch], kind: str
+) -> None:
+    number = api.template() if kind == "job_templates" else api.workflow()
+    answer = api.launch(kind, number, ansible_eda={})
     assert answer.status_code == 400
     assert "Variables ansible_eda are not allowed on launch" in answer.json()["extra_vars"][0]
     rrule = "DTSTART:20260101T000000Z RRULE:FREQ=DAILY;INTERVAL=1"
-    body = {"name": "s", "unified_job_template": workflow, "rrule": rrule, "extra_data": {"other": 1}}
+    body = {"name": "s", "unified_job_template": number, "rrule": rrule, "extra_data": {"other": 1}}
     answer = api.call("POST", "schedules", body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"extra_data"}
-
-
-def test_what_a_job_template_does_not_ask_for_is_left_aside_at_launch_and_named(api: Api, ran: list[Launch]) -> None:
-    answer = api.launch("job_templates", api.template(), other=1)
-    assert answer.status_code == 201
-    assert answer.json()["ignored_fields"] == {"extra_vars": {"other": 1}}
-    api.wait(answer.json()["job"])
-    assert ran[0].extra_vars == {}
+    assert api.call("POST", f"{kind}/{number}/launch", {"limit": "a"}).status_code == 400
+    assert ran == []
 
 
 def test_what_a_nodes_template_no_longer_asks_for_is_dropped_when_the_workflow_runs(
@@ -224,6 +221,37 @@ def test_a_job_template_can_not_name_a_playbook_before_the_projects_first_sync(a
     assert api.call("POST", "job_templates", body).status_code == 201
 
 
+def test_a_credential_of_another_kind_is_refused_for_a_repository_and_for_a_registry(api: Api) -> None:
+    kinds = {x["kind"]: x["id"] for x in api.call("GET", "credential_types").json()["results"]}
+    made = {
+        kind: api.make("credentials", name=kind, organization=1, credential_type=number, inputs={})
+        for kind, number in kinds.items()
+    }
+    environment = {"name": "e", "image": "i", "organization": 1}
+    assert api.call("POST", "execution_environments", {**environment, "credential": made["scm"]}).status_code == 400
+    api.make("execution_environments", **environment, credential=made["registry"])
+    path = f"projects/{api.project}"
+    assert api.call("PATCH", path, {"credential": made["registry"]}).status_code == 400
+    assert api.call("PATCH", path, {"credential": made["scm"]}).status_code == 200
+
+
+def test_what_belongs_to_a_deleted_object_goes_with_it_and_what_refers_to_it_refers_to_nothing(api: Api) -> None:
+    template, workflow = api.template(), api.workflow()
+    node = {"workflow_job_template": workflow, "identifier": "a", "unified_job_template": template}
+    number = api.make("workflow_job_template_nodes", **node)
+    rrule = "DTSTART:20260101T000000Z RRULE:FREQ=DAILY;INTERVAL=1"
+    api.make("schedules", name="s", unified_job_template=template, rrule=rrule)
+    api.make("inventory_sources", name="i", inventory=api.inventory, source="scm", source_project=api.project)
+    api.call("DELETE", f"projects/{api.project}")
+    assert api.call("GET", f"job_templates/{template}").json()["project"] is None
+    assert api.call("GET", "inventory_sources").json()["count"] == 0
+    api.call("DELETE", f"job_templates/{template}")
+    assert api.call("GET", "schedules").json()["count"] == 0
+    assert api.call("GET", f"workflow_job_template_nodes/{number}").json()["unified_job_template"] is None
+    api.call("DELETE", f"workflow_job_templates/{workflow}")
+    assert api.call("GET", f"workflow_job_template_nodes/{number}").status_code == 404
+
+
 def test_a_sync_fails_where_galaxy_is_not_there_for_what_the_project_demands(api: Api, tmp_path: Path) -> None:
     (tmp_path / "collections").mkdir()
     (tmp_path / "collections" / "requirements.yml").write_text("collections: []", encoding="utf-8")
@@ -236,7 +264,8 @@ def test_a_sync_fails_where_galaxy_is_not_there_for_what_the_project_demands(api
     assert found["status"] == "failed"
     update = found["summary_fields"]["last_update"]["id"]
     (event,) = api.call("GET", f"project_updates/{update}/events").json()["results"]
-    assert "Galaxy" in event["event_data"]["res"]["msg"]
+    assert event["event_data"]["res"]["msg"] == "non-zero return code"
+    assert "Galaxy" in event["event_data"]["res"]["stderr"]
 
 
 def test_variables_of_the_group_all_are_merged_and_never_removed_and_those_of_other_groups_are_replaced() -> None:
