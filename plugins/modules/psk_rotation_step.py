@@ -153,7 +153,7 @@ EXAMPLES = r"""
     operation: begin
     escrow:
       backend: file
-      path: psks.vault.yml
+      path: ~/magicwan/psks.yml
     max_age: 90d
   vars:
     psk_rotation_tunnels: [all]
