@@ -72,7 +72,7 @@ class ActionModule(ControllerAction):
             "operation": {"type": "str", "choices": list(OPERATIONS), "default": "adopt"},
             "state": {"type": "dict", "no_log": True},
             "escrow": {"type": "dict", "required": True},
-            "source": {"type": "dict", "no_log": True},
+            "source": {"type": "raw", "no_log": True},
             "overwrite": {"type": "bool", "default": False},
             "readable": {"type": "bool", "default": False},
         }

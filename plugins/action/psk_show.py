@@ -17,6 +17,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     Result,
     printable,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import of_escrow, of_names, refuse
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import WHICH, psk_of, without
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, find
 
@@ -51,6 +53,9 @@ class ActionModule(ControllerAction):
             raise InputError(
                 "the output goes to no terminal, and may be kept: no PSK is shown (show_psk_anywhere=true shows it)"
             )
+        play = PlayOfTask(self._task, self._templar)
+        hosts = play.hosts([str(self.variables["inventory_hostname"])], ())
+        refuse([*of_names(play.keywords(), hosts), *of_escrow(arguments["escrow"])])
         term, which = arguments["tunnel"], arguments["which"]
         with self.store(arguments) as store:
             ((tunnel_id, stored),) = find(store, [term]).items()

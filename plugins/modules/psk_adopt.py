@@ -69,8 +69,8 @@ options:
         provider's version 4 or C(cloudflare_magic_wan_ipsec_tunnel) of version 5, in any module.
       - A PSK whose source says when it was set is not adopted if Cloudflare has a newer one.
       - A file may be encrypted by C(ansible-vault). No more than 8 MB are read.
-      - Required unless O(operation=end).
-    type: dict
+      - Required unless O(operation=end). JSON text is taken, too.
+    type: raw
   overwrite:
     description:
       - Whether a PSK that differs from the escrow's current one replaces it. The one before stays in the record, among

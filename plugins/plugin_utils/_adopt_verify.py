@@ -132,5 +132,5 @@ def _seen(tunnel: Flying, said: t.Any) -> tuple[str | None, bool]:
     if said in (None, ""):
         return None, False
     if isinstance(said, (str, Mapping)) or not isinstance(said, Sequence):
-        return f"adopt_psks_proven of {tunnel.host} must be a list of ids or names, not {kind(said)}", False
+        return f"psk_rotation_proven_tunnels of {tunnel.host} must be a list of ids or names, not {kind(said)}", False
     return None, tunnel.id in said or tunnel.name in said

@@ -37,7 +37,7 @@ OUTPUTS = (
 SET_BY_HOOKS = (
     "psk_rotation_failed_tunnels",
     "psk_rotation_hook_reason",
-    "adopt_psks_proven",
+    "psk_rotation_proven_tunnels",
     "customer_device_failed_tunnels",
 )
 # Variables of the collection's playbooks.

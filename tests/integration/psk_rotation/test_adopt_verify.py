@@ -30,7 +30,7 @@ OWN_VERIFY = """
   when: inventory_hostname in (contradicting | default([]))
 - name: Verify | Say what was proven
   ansible.builtin.set_fact:
-    adopt_psks_proven: "{{ psk_rotation_wave_results | map(attribute='name') }}"
+    psk_rotation_proven_tunnels: "{{ psk_rotation_wave_results | map(attribute='name') }}"
   when: inventory_hostname in (proving | default([]))
 """
 DEVICE_TASKS = """
@@ -153,9 +153,9 @@ def _asking(stage: Stage) -> dict[str, Any]:
 
 @pytest.mark.parametrize("said", [{"one": "two"}, "berlin", 3])
 def test_a_report_of_the_wrong_type_proves_nothing_and_is_named(stage: Stage, said: Any) -> None:
-    tasks = f"- name: Say it\n  ansible.builtin.set_fact:\n    adopt_psks_proven: {said!r}\n"
+    tasks = f"- name: Say it\n  ansible.builtin.set_fact:\n    psk_rotation_proven_tunnels: {said!r}\n"
     run = verify(stage, known(stage), {"psk_rotation_verify_tasks": stage.write("hooks/odd.yml", tasks)}).failed()
-    assert "adopt_psks_proven of device0 must be a list of ids or names" in run.failures[-1]
+    assert "psk_rotation_proven_tunnels of device0 must be a list of ids or names" in run.failures[-1]
     assert not stage.escrow_path.exists()
 
 
