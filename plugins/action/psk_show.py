@@ -47,15 +47,15 @@ class ActionModule(ControllerAction):
 
     def work(self, arguments: Arguments) -> Result:
         """Shows it."""
+        play = PlayOfTask(self._task, self._templar)
+        hosts = play.hosts([str(self.variables["inventory_hostname"])], ())
+        refuse([*of_names(play.keywords(), hosts), *of_escrow(arguments["escrow"])])
         if any(x in os.environ for x in KEPT_BY):
             raise InputError("this runs on AWX or ansible-runner, which keep what is printed: no PSK is shown there")
         if not arguments["anywhere"] and not _is_terminal():
             raise InputError(
                 "the output goes to no terminal, and may be kept: no PSK is shown (show_psk_anywhere=true shows it)"
             )
-        play = PlayOfTask(self._task, self._templar)
-        hosts = play.hosts([str(self.variables["inventory_hostname"])], ())
-        refuse([*of_names(play.keywords(), hosts), *of_escrow(arguments["escrow"])])
         term, which = arguments["tunnel"], arguments["which"]
         with self.store(arguments) as store:
             ((tunnel_id, stored),) = find(store, [term]).items()

@@ -132,8 +132,8 @@ def test_each_key_of_a_tunnel_can_be_asked_for(
     assert f"\n{psk}\n" in shown.stdout
 
 
-@pytest.mark.parametrize("tunnel", ["Berlin-1", "berlin1", "1" * 31 + "2"])
+@pytest.mark.parametrize("tunnel", ["Berlin-1", "berlin1"])
 def test_near_names_are_told_on_a_miss_and_no_key(playbooks: Playbooks, escrow: dict[str, Any], tunnel: str) -> None:
     failed = playbooks.run(PLAYBOOK, extra_vars=variables(escrow, tunnel=tunnel, show_psk_anywhere="true")).failed()
-    assert "berlin-1" in failed.result("Show the PSK")["msg"] or tunnel.startswith("111")
+    assert "berlin-1" in failed.result("Show the PSK")["msg"]
     assert NOW not in failed.output

@@ -71,6 +71,20 @@ def test_a_canary_on_adopted_psks_that_fails_is_rolled_back_to_them(stage: Stage
     assert again.result.changed == 0
 
 
+def test_a_finished_rotation_is_rolled_back_to_adopted_psks_which_says_that_they_were_never_proven(
+    stage: Stage,
+) -> None:
+    adopt(stage, {"psks": known(stage)}).ok()
+    before = stage.psks()
+    known_only = {"psk_rotation_unknown_psk": None}
+    stage.rotate_devices({**known_only, "psk_rotation_force": True}, then=()).ok()
+    run = stage.rotate_devices(
+        {**known_only, "psk_rotation_rollback_id": "last"}, playbook="rollback_psks", then=()
+    ).ok()
+    assert stage.psks() == stage.current() == before
+    assert "the PSK before, which is set again, was never seen to work: " in run.result.stdout
+
+
 def test_a_young_psk_that_was_adopted_is_not_due(stage: Stage) -> None:
     adopt(stage, {"psks": known(stage)}).ok()
     run = stage.rotate({"psk_rotation_unknown_psk": None, "psk_rotation_max_age": "9999w"}, then=()).ok()
@@ -110,6 +124,14 @@ def test_a_stale_key_is_not_adopted(stage: Stage) -> None:
     failed = adopt(stage, {"terraform": source(stage, text)}).failed()
     assert "4 stale, not adopted (" in failed.failures[0]
     assert not stage.escrow_path.exists()
+
+
+def test_a_row_of_a_table_that_is_older_than_cloudflare_is_not_adopted_and_is_named(stage: Stage) -> None:
+    (stale, psk), (good, other), *dummy = known(stage).items()
+    text = f"tunnel,psk,applied_on\n{stale},{psk},2020-01-01T00:00:00Z\n{good},{other},\n"
+    failed = adopt(stage, {"csv": source(stage, text)}).failed()
+    assert f"1 adopted, 0 known already, 1 stale, not adopted ({stale}: " in failed.failures[0]
+    assert [x["name"] for x in stage.escrow().values()] == [good]
 
 
 def shown(*resources: dict[str, Any]) -> str:
