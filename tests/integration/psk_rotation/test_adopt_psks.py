@@ -241,6 +241,12 @@ def test_a_readable_file_is_refused_unless_told(stage: Stage) -> None:
     adopt(stage, {"json": path}, {"adopt_psks_readable": True}).ok()
 
 
+def test_a_limit_that_leaves_localhost_out_is_refused_and_does_not_end_well(stage: Stage) -> None:
+    run = adopt(stage, {"psks": known(stage)}, inventory=stage.devices(), args=["--limit", "device0"]).failed()
+    assert "localhost adopts PSKs, all that the source has, and --limit leaves it out" in run.failures[0]
+    assert not stage.escrow_path.exists()
+
+
 def test_a_misspelt_option_is_refused_before_the_first_write(stage: Stage) -> None:
     run = adopt(stage, {"psks": known(stage)}, {"adopt_psks_overwite": True}).failed()
     assert "did you mean adopt_psks_overwrite?" in run.failures[0]

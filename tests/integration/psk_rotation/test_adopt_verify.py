@@ -114,8 +114,9 @@ def test_a_check_run_asks_the_devices_and_writes_nothing(stage: Stage) -> None:
     assert not stage.escrow_path.exists()
 
 
-def test_tunnels_that_no_host_names_are_adopted_without_proof(stage: Stage) -> None:
-    run = verify(stage, known(stage), {"proving": ["device0"]}, args=["--limit", "localhost,device0"]).ok()
+@pytest.mark.parametrize("limit", ["localhost,device0", "device0"])
+def test_tunnels_that_no_host_names_are_adopted_without_proof(stage: Stage, limit: str) -> None:
+    run = verify(stage, known(stage), {"proving": ["device0"]}, args=["--limit", limit]).ok()
     names = [stage.tunnels()[i]["name"] for i in stage.own("device1")]
     assert f"2 were seen in the device, 2 can't be proven ({', '.join(names)})" in run.result.stdout
 
@@ -133,6 +134,12 @@ def test_hosts_without_verify_tasks_are_refused_before_anything_is_written(stage
     run = verify(stage, known(stage), {"psk_rotation_verify_tasks": ""}).failed()
     assert "adopt_psks_verify is true, and device0, device1 have no verify tasks" in run.failures[0]
     assert not stage.escrow_path.exists()
+
+
+@pytest.mark.parametrize("text", ["false", "no", ""])
+def test_a_word_for_no_means_no(stage: Stage, text: str) -> None:
+    run = verify(stage, known(stage), {"adopt_psks_verify": text, "contradicting": ["device0", "device1"]}).ok()
+    assert "4 adopted, 0 known already" in run.result.stdout and "can't be proven" not in run.result.stdout
 
 
 def test_no_devices_in_the_inventory_is_refused(stage: Stage) -> None:
