@@ -130,6 +130,37 @@ def test_each_batch_of_a_play_verifies_its_own(stage: Stage) -> None:
     assert set(stage.escrow()) == set(stage.own("device0"))
 
 
+def test_the_psks_of_a_device_that_has_left_the_play_before_are_not_adopted(stage: Stage) -> None:
+    role = {"name": "magicwan.cloudflare.psk_rotation", "tasks_from": "adopt"}
+    tasks = [
+        {"name": "Lose a host", "ansible.builtin.fail": {"msg": "gone"}, "when": "inventory_hostname == 'device1'"},
+        {"name": "Adopt", "ansible.builtin.include_role": role},
+    ]
+    play = {"hosts": "all", "gather_facts": False, "tasks": tasks}
+    run = verify(stage, known(stage), {"proving": ["device0"]}, play=play).failed()
+    assert "its device device1 has left the play" in run.failures[-1]
+    assert set(stage.escrow()) == set(stage.own("device0"))
+
+
+@pytest.mark.parametrize("weakened", [{"ignore_errors": True}, {"strategy": "free"}, {"max_fail_percentage": 50}])
+def test_a_play_that_could_hide_a_failed_device_is_refused(stage: Stage, weakened: dict[str, Any]) -> None:
+    role = {"name": "magicwan.cloudflare.psk_rotation", "tasks_from": "adopt"}
+    tasks = [{"name": "Adopt", "ansible.builtin.include_role": role}]
+    play = {"hosts": "all", "gather_facts": False, "tasks": tasks, **weakened}
+    run = verify(stage, known(stage), play=play)
+    assert any("nothing was written" in x for x in run.failures)
+    assert not stage.escrow_path.exists()
+
+
+def test_evidence_and_state_of_the_users_own_prove_nothing(stage: Stage) -> None:
+    run = verify(stage, known(stage), {"psk_rotation_proven_tunnels": list(known(stage))}).failed()
+    assert "psk_rotation_proven_tunnels is set by the run itself" in run.failures[0]
+    inventory = stage.devices(psk_rotation_proven_tunnels=list(known(stage)))
+    run = verify(stage, known(stage), inventory=inventory).failed()
+    assert "psk_rotation_proven_tunnels is set by the tasks of a device" in run.failures[0]
+    assert not stage.escrow_path.exists()
+
+
 def test_hosts_without_verify_tasks_are_refused_before_anything_is_written(stage: Stage) -> None:
     run = verify(stage, known(stage), {"psk_rotation_verify_tasks": ""}).failed()
     assert "adopt_psks_verify is true, and device0, device1 have no verify tasks" in run.failures[0]
