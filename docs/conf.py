@@ -25,4 +25,4 @@ html_use_smartypants = True
 html_use_index = False
 html_copy_source = False
 html_static_path = ["static"]
-html_css_files = ["menu.css"]
+html_css_files = ["site.css"]
