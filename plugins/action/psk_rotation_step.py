@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import time
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from ansible import constants as C
 from ansible.module_utils.basic import missing_required_lib
@@ -39,11 +37,12 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     OF_HOST,
     complaints,
     hooks_of,
-    misspelt,
     of_handlers,
     patterns,
     refuse,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hook_files import chain, text_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._names import misspelt
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     DAY,
     MODES,
@@ -211,7 +210,7 @@ class ActionModule(ControllerAction):
             devices=frozenset(name for name, own in hooks.items() if own.acts),
             verifying=frozenset(name for name, own in hooks.items() if own.verifies(mode)),
             chosen=frozenset(name for name, own in hooks.items() if own.chosen),
-            hooks={name: own.files(mode, _text_of) for name, own in hooks.items() if own.acts},
+            hooks={name: own.files(mode, text_of) for name, own in hooks.items() if own.acts},
             reach={x: own.reach for x, own in hooks.items() if own.acts and own.reach and mode != "confirm"},
             failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
@@ -307,7 +306,7 @@ def _shown(
         "wave_tasks": "wave.yml" if outside * 4 <= inside else "wave_of_some.yml",
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
-        "hooks": {host: _chain(files) for host, files in state.hooks.items()},
+        "hooks": {host: chain(files) for host, files in state.hooks.items()},
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
@@ -316,21 +315,3 @@ def _shown(
         "changed": state.changed,
         "memory": state.dump() if state.devices else "",
     }
-
-
-@functools.cache
-def _text_of(path: str) -> str:
-    """The text of a task file; raises InputError."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as exc:
-        raise InputError(f"{path} can't be read ({os.strerror(exc.errno or 0)})") from None
-
-
-def _chain(files: Sequence[str]) -> list[dict[str, str]]:
-    """The task files of a device.
-
-    Ansible joins equal includes of several hosts. Only those whose whole chain is the same may be joined: otherwise one
-    host's verify tasks could run before its device tasks, with those of another.
-    """
-    return [{"file": file, "chain": " ".join(files)} for file in files]

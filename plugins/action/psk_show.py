@@ -17,6 +17,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     Result,
     printable,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import of_escrow, of_names, refuse
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._shown import WHICH, psk_of, without
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, find
 
@@ -45,6 +47,9 @@ class ActionModule(ControllerAction):
 
     def work(self, arguments: Arguments) -> Result:
         """Shows it."""
+        play = PlayOfTask(self._task, self._templar)
+        hosts = play.hosts([str(self.variables["inventory_hostname"])], ())
+        refuse([*of_names(play.keywords(), hosts), *of_escrow(arguments["escrow"])])
         if any(x in os.environ for x in KEPT_BY):
             raise InputError("this runs on AWX or ansible-runner, which keep what is printed: no PSK is shown there")
         if not arguments["anywhere"] and not _is_terminal():

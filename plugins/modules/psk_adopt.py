@@ -21,7 +21,7 @@ description:
     P(magicwan.cloudflare.psk_rotation#role) run it.
   - Nothing is written to the API. Nothing that the escrow knows is replaced, unless O(overwrite) says so.
   - A PSK of any length and with any characters is taken as it is. The record has the time that Cloudflare shows, so
-    that the PSK has its true age, and says that the PSK was not proven.
+    that the PSK has its true age, and says that the PSK was not proven, unless its device was seen to have it.
   - Fails if a PSK was given for a tunnel, and the escrow does not have it afterwards. All others are adopted first.
   - Runs on the controller, whatever the host of the task, with Ansible's own Python, which needs C(requests).
 extends_documentation_fragment:
@@ -46,6 +46,18 @@ attributes:
     membership:
       - magicwan.cloudflare.all
 options:
+  operation:
+    description:
+      - V(adopt) does all at once.
+      - V(ask) and V(end) are the two steps of the role's entry point with C(adopt_psks_verify). V(ask) writes nothing,
+        and returns what the devices of the play are to verify; V(end) takes that as O(state), and adopts what no device
+        has contradicted.
+    type: str
+    choices: [adopt, ask, end]
+    default: adopt
+  state:
+    description: What O(operation=ask) has returned. It holds PSKs.
+    type: dict
   source:
     description:
       - "Where the PSKs are, one of C({json: PATH}), C({csv: PATH}), C({terraform: PATH}) and C({psks: {...}})."
@@ -57,8 +69,8 @@ options:
         provider's version 4 or C(cloudflare_magic_wan_ipsec_tunnel) of version 5, in any module.
       - A PSK whose source says when it was set is not adopted if Cloudflare has a newer one.
       - A file may be encrypted by C(ansible-vault). No more than 8 MB are read.
-    type: dict
-    required: true
+      - Required unless O(operation=end). JSON text is taken, too.
+    type: raw
   overwrite:
     description:
       - Whether a PSK that differs from the escrow's current one replaces it. The one before stays in the record, among
@@ -95,11 +107,21 @@ tunnels:
     - All tunnels for which a PSK was given, each with C(id), C(name), C(status) and C(reason).
     - The status is V(adopted); V(known), the escrow has it already; V(differs), the escrow has another one; V(stale),
       Cloudflare has a newer one; V(outdated), the same, and the escrow has another one; V(without_psk), Cloudflare has
-      none; V(busy), a rotation is not finished or another run works on it. V(differs), V(stale) and V(busy) fail the
-      task.
+      none; V(busy), a rotation is not finished or another run works on it; V(unverified), its device was asked, and
+      has another one, or has not answered. V(differs), V(stale), V(busy) and V(unverified) fail the task.
   returned: success, or failure after the account was read
   type: list
   elements: dict
+proven:
+  description: The names of the tunnels in the escrow whose devices were seen to have the PSK, with O(operation=end).
+  returned: success, or failure after the account was read
+  type: list
+  elements: str
+unproven:
+  description: The names of the tunnels in the escrow of which that could not be seen, with O(operation=end).
+  returned: success, or failure after the account was read
+  type: list
+  elements: str
 without_tunnel:
   description: What the source calls tunnels that the account does not have, and where that stands.
   returned: success, or failure after the account was read

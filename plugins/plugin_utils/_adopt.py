@@ -64,8 +64,13 @@ class Matched:
 
 
 def source_of(options: t.Any) -> tuple[str, t.Any]:
-    """The one source that is named, such as ``("csv", path)``. Raises InputError."""
+    """The one source that is named, such as ``("csv", path)``; JSON text stands for what it says. Raises InputError."""
     wanted = "adopt_psks_from must name one source: {json: PATH}, {csv: PATH}, {terraform: PATH} or {psks: {...}}"
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except (RecursionError, ValueError):
+            raise InputError(wanted) from None
     if not isinstance(options, Mapping) or len(options) != 1:
         raise InputError(wanted)
     ((kind, value),) = options.items()

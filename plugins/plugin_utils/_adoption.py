@@ -6,7 +6,8 @@
 # Do not use this from other collections or standalone plugins/modules!
 """Adoption: a PSK that Cloudflare and the device already have becomes the current one of an escrow record.
 
-Nobody has proven that it is the right one, so the record says ``confirmed: false``. Its age is Cloudflare's.
+Unless its device was seen to have it, nobody has proven that it is the right one, so that the record says
+``confirmed: false``. Its age is Cloudflare's.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import (
+    NANO,
     TIME_TOLERANCE,
     Trace,
+    format_time,
     parse_time,
     same_time,
 )
@@ -29,9 +32,10 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._transitions import Moved, mine, note
 
 # What becomes of a PSK that was given.
-ADOPTED, KNOWN, DIFFERS, STALE, OUTDATED, WITHOUT_PSK, BUSY = (
+ADOPTED, KNOWN, UNVERIFIED, DIFFERS, STALE, OUTDATED, WITHOUT_PSK, BUSY = (
     "adopted",
     "known",
+    "unverified",
     "differs",
     "stale",
     "outdated",
@@ -39,18 +43,25 @@ ADOPTED, KNOWN, DIFFERS, STALE, OUTDATED, WITHOUT_PSK, BUSY = (
     "busy",
 )
 # With these the tunnel's PSK is not in the escrow, or another one is, although one was given.
-FAILED = (DIFFERS, STALE, BUSY)
+FAILED = (UNVERIFIED, DIFFERS, STALE, BUSY)
+PROVEN = "proven by its device"
 NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A PSK that may be adopted for a tunnel of the account."""
+    """A PSK that may be adopted for a tunnel of the account.
+
+    ``proven``: its device was seen to have it. ``contradicted`` is why its device is not known to have it, where that
+    was asked for.
+    """
 
     name: str
     trace: Trace
     psk: str = field(repr=False)
     set_on: str | None = None
+    proven: bool = False
+    contradicted: str | None = None
 
     @property
     def stale(self) -> bool:
@@ -68,9 +79,12 @@ def adopt(record: Record | None, candidate: Candidate, claim: Claim, *, overwrit
     rotation that is not finished is never disturbed.
     """
     record = record or Record()
+    if candidate.contradicted:
+        raise Refused(candidate.contradicted, status=UNVERIFIED)
     live = {x.psk for x in (record.current, record.pending) if x is not None}
+    now = format_time(int(claim.now * NANO))
     if candidate.psk in live:
-        return Moved(record, KNOWN)
+        return Moved(_proven(record, candidate, claim, now), KNOWN)
     if candidate.stale:
         told = f"the source has a PSK of {candidate.set_on}, and Cloudflare one of {candidate.trace.on}"
         raise Refused(told, status=OUTDATED if live else STALE)
@@ -95,16 +109,31 @@ def adopt(record: Record | None, candidate: Candidate, claim: Claim, *, overwrit
         record.of_state(IDLE, pending=None, rollback=None, previous=None, lease=None, reason=None, seen=None),
         name=candidate.name,
         gone=False,
-        current=Key(candidate.psk, applied_on=on, made_on=on, confirmed=False),
+        current=Key(
+            candidate.psk,
+            applied_on=on,
+            made_on=on,
+            confirmed=candidate.proven,
+            confirmed_on=now if candidate.proven else None,
+        ),
         discarded=tuple(x for x in record.discarded if x.psk != candidate.psk),
         generation=record.generation + 1,
     )
     return Moved(note(record, ADOPTED, claim), ADOPTED)
 
 
+def _proven(record: Record, candidate: Candidate, claim: Claim, now: str) -> Record:
+    """The record, which says now that its current PSK was proven; one that somebody works on is left as it is."""
+    current = record.current
+    if not candidate.proven or record.state != IDLE or record.holder(claim) or current is None or current.confirmed:
+        return record
+    return note(replace(record, current=replace(current, confirmed=True, confirmed_on=now)), PROVEN, claim)
+
+
 _TITLES = {
     ADOPTED: "adopted",
     KNOWN: "known already",
+    UNVERIFIED: "not adopted",
     DIFFERS: "not overwritten",
     STALE: "stale, not adopted",
     OUTDATED: "stale, and known better by the escrow",
@@ -115,11 +144,16 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What became of an adoption. Each of ``tunnels`` is ``{id, name, status, reason}``; no secrets."""
+    """What became of an adoption. Each of ``tunnels`` is ``{id, name, status, reason}``; no secrets.
+
+    ``proven`` and ``unproven`` are those in the escrow whose devices were asked, or should have been.
+    """
 
     tunnels: Sequence[Mapping[str, t.Any]]
     without_tunnel: Sequence[str]
     without_key: Sequence[str]
+    proven: Sequence[str] = ()
+    unproven: Sequence[str] = ()
 
     @property
     def failed(self) -> bool:
@@ -134,11 +168,15 @@ class Report:
         """One line that names all that was not adopted."""
         told = [f"{len(self.names(ADOPTED))} {'would be ' if check else ''}adopted"]
         told.append(f"{len(self.names(KNOWN))} {_TITLES[KNOWN]}")
-        for status in (DIFFERS, STALE, OUTDATED, WITHOUT_PSK, BUSY):
+        for status in (UNVERIFIED, DIFFERS, STALE, OUTDATED, WITHOUT_PSK, BUSY):
             found = [x for x in self.tunnels if x["status"] == status]
             if found:
                 named = _some([f"{x['name']}: {x['reason']}" for x in found], "; ")
                 told.append(f"{len(found)} {_TITLES[status]} ({named})")
+        if self.proven:
+            told.append(f"{len(self.proven)} {'were' if len(self.proven) > 1 else 'was'} seen in the device")
+        if self.unproven:
+            told.append(f"{len(self.unproven)} can't be proven ({_some(self.unproven)})")
         if self.without_tunnel:
             told.append(f"{len(self.without_tunnel)} without a tunnel ({_some(self.without_tunnel)})")
         if self.without_key:
@@ -151,17 +189,24 @@ def report(
     names: Mapping[str, str],
     without_tunnel: Sequence[Given],
     unknown: Sequence[str],
+    proven: Mapping[str, bool] | None = None,
 ) -> Report:
-    """The report of an adoption. ``unknown`` are the names of the tunnels whose PSK neither source nor escrow has."""
+    """The report of an adoption. ``unknown`` are the names of the tunnels whose PSK neither source nor escrow has.
+
+    ``proven`` says of each tunnel whether its device was seen to have the PSK, where that was asked for.
+    """
     told = {i: (x.status, None) for i, x in moves.moved.items()}
     reasons = {i: (x.status, str(x)) for i, x in moves.refused.items()}
     every: dict[str, tuple[str, str | None]] = {**told, **reasons}
+    asked = {i: x for i, x in (proven or {}).items() if i in told}
     return Report(
         tunnels=[
             {"id": i, "name": names[i], "status": every[i][0], "reason": every[i][1]} for i in names if i in every
         ],
         without_tunnel=[labelled(x) for x in without_content(without_tunnel)],
         without_key=list(unknown),
+        proven=[names[i] for i in names if asked.get(i) is True],
+        unproven=[names[i] for i in names if asked.get(i) is False],
     )
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _device_proof
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_plan import tunnel_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import (
+    MISMATCH,
     NOT_SHOWN,
     Answer,
     Finding,
@@ -49,15 +51,17 @@ def look(platform: Platform, entry: str, tunnels: Sequence[Tunnel], answers: Seq
     return {
         "problem": _device_proof.without("; ".join(found), tunnels),
         "keys": [
-            {
-                "id": x.id,
-                "name": x.name,
-                "comparison": y.key if not y.problem else NOT_SHOWN,
-                "reason": _device_proof.without(y.problem, tunnels),
-            }
-            for x, y in zip(tunnels, findings)
+            {"id": x.id, "name": x.name, "comparison": compared, "reason": _device_proof.without(reason, tunnels)}
+            for x, (compared, reason) in zip(tunnels, (_compared(platform, x, y) for x, y in zip(tunnels, findings)))
         ],
     }
+
+
+def _compared(platform: Platform, tunnel: Tunnel, finding: Finding) -> tuple[str, str]:
+    """How a PSK compares with the device's, and why not. One that is written in another way is not said to differ."""
+    if finding.key == MISMATCH and re.search(platform.psk.refused, tunnel.psk):
+        return NOT_SHOWN, f"its PSK is written in another way there: {platform.psk.because}"
+    return (finding.key if not finding.problem else NOT_SHOWN), finding.problem
 
 
 def targets(tunnels: Sequence[Tunnel], written: Mapping[str, Answer], reauthenticate: str) -> list[str]:

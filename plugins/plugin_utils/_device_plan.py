@@ -132,13 +132,12 @@ def _problems_of(
     platform: Platform, title: str, entry: str, tunnel: Entry, settings: Mapping[str, t.Any]
 ) -> Iterator[str]:
     name, psk, rule = tunnel["name"], str(tunnel["psk"]), platform.psk
-    if entry != "reach":
-        if not psk:
-            yield (
-                f"{name} ({tunnel.get('status')}) comes without a PSK, leave it out of customer_device_tunnels or "
-                "rotate it"
-            )
-        elif len(psk) < rule.min_length:
+    if entry != "reach" and not psk:
+        yield (
+            f"{name} ({tunnel.get('status')}) comes without a PSK, leave it out of customer_device_tunnels or rotate it"
+        )
+    if entry not in ("reach", "compare") and psk:
+        if len(psk) < rule.min_length:
             yield f"the PSK of {name} has fewer than {rule.min_length} characters"
         elif len(psk) > rule.max_length:
             yield f"the PSK of {name} has {len(psk)} characters, {title} takes {rule.max_length}"

@@ -71,11 +71,14 @@ REACH_BY_PING, REACH_BY_CONNECTION = f"{OWN_HOOKS}reach_ping.yml", f"{OWN_HOOKS}
 REACH_PLATFORM = f"{OWN_HOOKS}reach_platform.yml"
 FLUSH = f"{OWN_HOOKS}flush.yml"
 DEVICE_PLATFORM, VERIFY_PLATFORM = f"{OWN_HOOKS}device.yml", f"{OWN_HOOKS}verify.yml"
+COMPARE_PLATFORM = f"{OWN_HOOKS}compare.yml"
 # Connections over which a ping is answered by the device, and over which only the connection itself tells.
 ANSWERED_BY_HOST = ("ssh", "smart", "paramiko", "paramiko_ssh", "libssh", "winrm", "psrp", "docker", "podman")
 ANSWERED_BY_CONNECTION = ("network_cli", "httpapi")
 # Modes that set PSKs, which somebody has to bring to the devices.
 ACTING_MODES = ("rotate", "reconcile", "rollback")
+# Modes in which the verify tasks alone run.
+VERIFYING_MODES = ("confirm", "adopt")
 # What a task file has that notifies a handler, or includes what may.
 MAY_NOTIFY = re.compile(r"notify|include|import_|roles?:")
 CONFIRMATIONS = ("", "verify", "manual", "none")
@@ -101,8 +104,10 @@ class Hooks:
 
         Handlers are run after each file that may notify one, itself or in a file or role that it includes.
         """
-        device = self.device if mode != "confirm" else ""
+        device = self.device if mode not in VERIFYING_MODES else ""
         verify = self.verify if self.verifies(mode) else ""
+        if mode == "adopt" and verify == VERIFY_PLATFORM:
+            verify = COMPARE_PLATFORM
         found: list[str] = []
         for file in (device, verify):
             if file:
@@ -113,7 +118,7 @@ class Hooks:
 
     def verifies(self, mode: str) -> bool:
         """Whether there are tasks that prove the PSK."""
-        return bool(self.verify) and (mode == "confirm" or self.confirmation == "verify")
+        return bool(self.verify) and (mode in VERIFYING_MODES or self.confirmation == "verify")
 
     @property
     def acts(self) -> bool:
@@ -169,7 +174,7 @@ def of_handlers(play: Keywords) -> Iterator[str]:
 def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
     """Which variables are misspelt, or must not be extra variables."""
     names = frozenset().union(*(x.names for x in hosts))
-    yield from misspelt(names | play.extra_names)
+    yield from _names.misspelt(names | play.extra_names)
     for name in sorted(names.intersection(_names.SET_BY_HOOKS) - play.names_around - play.extra_names):
         if any(name in x.names and name not in x.facts for x in hosts):
             yield f"{name} is set by the tasks of a device, with set_fact: take it off the inventory and the play"
@@ -184,13 +189,6 @@ def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
             yield f"{name} is internal and can't be an extra variable"
         elif name in _names.OUTPUTS or name in _names.SET_BY_HOOKS:
             yield f"{name} is set by the run itself and can't be an extra variable: hand it on under another name"
-
-
-def misspelt(names: Iterable[str]) -> Iterator[str]:
-    """Which of these names of variables mean nothing, although they look like the collection's."""
-    for name in _names.unknown(names):
-        near = _names.nearest(name)
-        yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import functools
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -34,7 +34,12 @@ OUTPUTS = (
     "customer_device_reason",
     "customer_device_comparisons",
 )
-SET_BY_HOOKS = ("psk_rotation_failed_tunnels", "psk_rotation_hook_reason", "customer_device_failed_tunnels")
+SET_BY_HOOKS = (
+    "psk_rotation_failed_tunnels",
+    "psk_rotation_hook_reason",
+    "psk_rotation_proven_tunnels",
+    "customer_device_failed_tunnels",
+)
 # Variables of the collection's playbooks.
 OF_PLAYBOOKS = (
     "psk_rotation_hosts",
@@ -42,6 +47,7 @@ OF_PLAYBOOKS = (
     "adopt_psks_from",
     "adopt_psks_overwrite",
     "adopt_psks_readable",
+    "adopt_psks_verify",
     "export_tunnels_path",
     "export_tunnels_overwrite",
     "show_psk_anywhere",
@@ -90,6 +96,13 @@ def _alike(one: str, other: str) -> bool:
 def nearest(name: str) -> str | None:
     """The right name that a wrong one is most like."""
     return next(iter(difflib.get_close_matches(name.lower(), sorted(known()), n=1, cutoff=0.6)), None)
+
+
+def misspelt(names: Iterable[str]) -> Iterator[str]:
+    """Which of these names of variables mean nothing, although they look like the collection's."""
+    for name in unknown(names):
+        near = nearest(name)
+        yield f"{name} is not a variable of the collection{f': did you mean {near}?' if near else ''}"
 
 
 def kind(value: t.Any) -> str:

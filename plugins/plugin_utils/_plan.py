@@ -280,9 +280,7 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
         if record.state == STUCK and not options.force:
             return _status.STUCK, record.reason or "stuck"
         if found == _psk.NEWER and not options.force:
-            return _status.STUCK, (
-                f"its PSK was changed on {trace.on} by somebody else; psk_rotation_force overrides that"
-            )
+            return _status.STUCK, (f"{_status.changed_by_others(trace.on)}; psk_rotation_force overrides that")
         known = record.expected()
         if found == _psk.OLDER and known and _psk.lies_ahead(known.on, options.now) and not options.force:
             return _status.STUCK, (

@@ -12,8 +12,8 @@ import time
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import inside_addresses, view
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few, inside_addresses, view
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan
@@ -250,6 +250,12 @@ def left_alone(found: Sequence[Result], mode: str = "rotate") -> str:
     harmless = _status.harmless_in(mode)
     alone = [x for x in found if x.status in _status.LEFT_ALONE and x.is_fine(harmless)]
     return f"{len(alone)} of {len(found)} tunnels were left alone: {_each(alone)}" if alone else ""
+
+
+def unproven_again(found: Sequence[Result]) -> str:
+    """One line that names the tunnels that were rolled back to a PSK of which nobody has seen that it works."""
+    names = [x.name for x in found if x.status == _status.ROLLED_BACK and _transitions.UNPROVEN in (x.reason or "")]
+    return f"{_transitions.UNPROVEN}: {few(names)}" if names else ""
 
 
 def _each(found: Sequence[Result]) -> str:

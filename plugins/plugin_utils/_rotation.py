@@ -296,6 +296,9 @@ class Rotation:
         ended = _results.told_counts([_results.in_check(x) for x in found] if self.validate_only else found)
         count = f"{len(ids)} tunnel{'' if len(ids) == 1 else 's'}"
         self.say(f"{state.progress.what}: {count}, {ended}, {time.time() - state.progress.since:.1f} s")
+        unproven = _results.unproven_again(found)
+        if unproven and state.mode == "rollback":  # in any other it is the reason of a failure
+            self.say(f"{state.progress.what}: {unproven}")
 
     def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
         """The entries as the account shows them now: devices take their time, and people their keys.

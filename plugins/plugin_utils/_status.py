@@ -128,3 +128,8 @@ def done_in(mode: str) -> frozenset[str]:
 def counted_in(mode: str) -> frozenset[str]:
     """The statuses that psk_rotation_max_failures counts: to wait for another tunnel is no failure of its own."""
     return frozenset(TABLE) - harmless_in(mode) - {SKIPPED}
+
+
+def changed_by_others(seen: str | None) -> str:
+    """The reason of a tunnel whose PSK was set, at the time ``seen``, by somebody else."""
+    return f"its PSK was changed on {seen} by somebody else (the first to suspect: a terraform apply)"

@@ -238,7 +238,7 @@ def roll_back(record: Record, reason: str | None, claim: Claim, trace: Trace | N
     record = mine(record, claim)
     found = compare(record.expected(), trace) if trace else SAME
     if trace and found == NEWER:
-        raise Refused(f"its PSK was changed on {trace.on} by somebody else")
+        raise Refused(_status.changed_by_others(trace.on))
     record = replace(record, lease=Lease(claim.owner, claim.until))
     undone = found == LATE or bool(trace and trace.missing)
     if record.state == ROLLING_BACK and record.rollback and record.rollback.applied and not undone:
@@ -279,7 +279,7 @@ def release(record: Record, reason: str | None, claim: Claim) -> Moved:
 def stick(record: Record, seen: str | None, claim: Claim) -> Moved:
     """Somebody else has set a PSK, at the time ``seen``: a person has to look at this tunnel. All PSKs stay."""
     record = _with_rollback_time(mine(record, claim))
-    reason = f"its PSK was changed on {seen} by somebody else"
+    reason = _status.changed_by_others(seen)
     if record.discarded:
         reason += ", or by an earlier request of ours that Cloudflare had refused"
     return Moved(

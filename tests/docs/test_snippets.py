@@ -5,21 +5,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.docs.snippets import ACTIONS, ROOT, Snippet, documents, snippets
+from tests.docs.reader import Reader, shell_of
+from tests.docs.snippets import ACTIONS, Snippet, documents, snippets
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
 NAMES = ("berlin-1", "berlin-2", "hamburg-1", "hamburg-2")
 RUNS = [x for x in documents() if any(s.action in ("run", "tasks", "syntax") for s in snippets(x))]
-COMMANDS_THAT_SHOW = "ansible-vault view"
 
 
 def name_of(path: Path) -> str:
@@ -37,67 +33,7 @@ def account(simulator: Simulator) -> Simulator:
 @pytest.fixture
 def env(account: Simulator, tmp_path: Path) -> dict[str, str]:
     """A user's shell, with the collection installed."""
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    (home / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
-    (home / ".vault-password").write_text("vault-password-of-the-tests\n", encoding="utf-8")
-    return {
-        **account.env(),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_CONFIG": str(home / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        "NO_PROXY": "127.0.0.1",
-    }
-
-
-class Reader:
-    """Somebody who does what the document says, in a folder of their own."""
-
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.folder = folder
-        self.env = env
-        self.outputs: list[str] = []
-        folder.mkdir(mode=0o700)
-
-    def take(self, snippet: Snippet) -> None:
-        """Do one snippet; the test fails when it does."""
-        if snippet.action == "file":
-            self._write(snippet.argument, snippet.text)
-        elif snippet.action == "run":
-            self._run(snippet.text, snippet)
-        elif snippet.action == "tasks":
-            play = [{"name": "Run the tasks", "hosts": "localhost", "tasks": yaml.safe_load(snippet.text)}]
-            self._write("tasks.yml", yaml.safe_dump(play, sort_keys=False))
-            self._run("ansible-playbook tasks.yml", snippet)
-        elif snippet.action == "syntax":
-            self._write(snippet.argument, snippet.text)
-            self._run(f"ansible-playbook --syntax-check -i localhost, {snippet.argument}", snippet)
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in (".yml", ".yaml"):
-            assert yaml.safe_load(text), f"{name} is empty"
-        path.write_text(text, encoding="utf-8")
-
-    def _run(self, script: str, snippet: Snippet) -> None:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        output = done.stdout + done.stderr
-        if COMMANDS_THAT_SHOW not in script:
-            self.outputs.append(output)
-        assert done.returncode == 0, f"line {snippet.line} ended with {done.returncode}:\n{script}\n{output}"
+    return shell_of(account, tmp_path / "home")
 
 
 @pytest.mark.parametrize("path", documents(), ids=name_of)

@@ -5,7 +5,8 @@
 #
 # usage: look.sh FOLDER FILE...
 #
-# Prints whether FOLDER can be written, and each file with its name before it. The files hold secrets.
+# Prints whether FOLDER can be written, which is tried if it is not empty, and each file with its name before it. The
+# files hold secrets.
 set -u
 export LC_ALL=C
 if [ -d "$1" ] && [ -w "$1" ] && touch "$1/.magicwan-try" 2> /dev/null; then

@@ -145,7 +145,10 @@ def test_the_section_that_the_user_names_gets_the_psk(run: Run, device: StrongSw
     assert "  ike-by-hand {" in (device.directory / "conf.d" / "cf-fedcba98.key.conf").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("psk", "said"), [(PSK, "match"), ("another-psk-of-the-test", "mismatch")])
+# A quote is written in another way there, so that a difference would prove nothing.
+@pytest.mark.parametrize(
+    ("psk", "said"), [(PSK, "match"), ("another-psk-of-the-test", "mismatch"), ('another"psk-of-the-test', "not shown")]
+)
 def test_compare_reads_the_secret_that_the_device_has(run: Run, device: StrongSwan, psk: str, said: str) -> None:
     bring(run, device)
     role = {"name": "magicwan.cloudflare.customer_device", "tasks_from": "compare"}
@@ -157,3 +160,12 @@ def test_compare_reads_the_secret_that_the_device_has(run: Run, device: StrongSw
     plays = [{"hosts": "all", "gather_facts": False, "vars": variables, "tasks": tasks}]
     outcome = run(plays, inventory=LOCAL, secret=psk).ok()
     assert [x["comparison"] for x in outcome.result("Compared")["msg"]] == [said]
+
+
+def test_compare_changes_nothing_and_tries_no_write(run: Run, device: StrongSwan) -> None:
+    bring(run, device)
+    device.forget()
+    before = (device.directory / "conf.d").stat().st_mtime_ns
+    bring(run, device, "compare")
+    assert device.asked() == {"--stats", "--list-conns"}
+    assert (device.directory / "conf.d").stat().st_mtime_ns == before

@@ -110,3 +110,30 @@ def test_a_psk_that_is_not_there_is_told(playbooks: Playbooks, escrow: dict[str,
     extra = variables(escrow, which="pending", show_psk_anywhere="true")
     failed = playbooks.run(PLAYBOOK, extra_vars=extra).failed()
     assert "knows no pending PSK of tunnel 'berlin-1', which is idle" in failed.result("Show the PSK")["msg"]
+
+
+def test_a_misspelt_variable_is_refused_with_the_right_one(playbooks: Playbooks, escrow: dict[str, Any]) -> None:
+    failed = playbooks.run(PLAYBOOK, extra_vars=variables(escrow, show_psk_anywere="true")).failed()
+    assert "did you mean show_psk_anywhere?" in failed.result("Show the PSK")["msg"]
+
+
+def test_without_a_tunnel_or_an_escrow_it_says_what_to_set(playbooks: Playbooks, escrow: dict[str, Any]) -> None:
+    for name, told in (("tunnel", "name it with -e tunnel=NAME"), ("psk_rotation_escrow", "say where PSKs are kept")):
+        extra = {key: value for key, value in variables(escrow).items() if key != name}
+        assert told in playbooks.run(PLAYBOOK, extra_vars=extra).failed().output
+
+
+@pytest.mark.shows_secrets
+@pytest.mark.parametrize(("which", "psk"), [("device", NOW), ("current", NOW), ("previous", BEFORE)])
+def test_each_key_of_a_tunnel_can_be_asked_for(
+    playbooks: Playbooks, escrow: dict[str, Any], which: str, psk: str
+) -> None:
+    shown = playbooks.run(PLAYBOOK, extra_vars=variables(escrow, which=which, show_psk_anywhere="true")).ok()
+    assert f"\n{psk}\n" in shown.stdout
+
+
+@pytest.mark.parametrize("tunnel", ["Berlin-1", "berlin1"])
+def test_near_names_are_told_on_a_miss_and_no_key(playbooks: Playbooks, escrow: dict[str, Any], tunnel: str) -> None:
+    failed = playbooks.run(PLAYBOOK, extra_vars=variables(escrow, tunnel=tunnel, show_psk_anywhere="true")).failed()
+    assert "berlin-1" in failed.result("Show the PSK")["msg"]
+    assert NOW not in failed.output

@@ -58,6 +58,14 @@ def test_a_file_of_another_content_is_not_overwritten_unless_told(playbooks: Pla
     assert path.read_text(encoding="utf-8").count("name: ") == 4
 
 
+def test_a_file_whose_mode_is_another_one_by_now_is_left_as_it_is(playbooks: Playbooks, tmp_path: Path) -> None:
+    path = tmp_path / "tunnels.yml"
+    export(playbooks, path).ok()
+    path.chmod(0o644)
+    assert export(playbooks, path).ok().changed == 0
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_check_run_writes_no_file(playbooks: Playbooks, tmp_path: Path) -> None:
     assert export(playbooks, tmp_path / "tunnels.yml", check=True).ok().changed == 1
     assert not (tmp_path / "tunnels.yml").exists()

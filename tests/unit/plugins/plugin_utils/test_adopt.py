@@ -170,11 +170,15 @@ def test_bad_input_is_one_line_that_says_where_and_shows_no_psk(kind: str, conte
 
 
 @pytest.mark.parametrize(
-    "options", [None, {}, [], {"json": "a", "csv": "b"}, {"yaml": "a"}, {"json": ""}, {"csv": ["a"]}]
+    "options", [None, {}, [], "a.csv", "[", {"json": "a", "csv": "b"}, {"yaml": "a"}, {"json": ""}, {"csv": ["a"]}]
 )
 def test_one_source_must_be_named(options: Any) -> None:
     with pytest.raises(InputError, match="adopt_psks_from"):
         source_of(options)
+
+
+def test_a_source_may_be_json_text_as_extra_variables_have_it() -> None:
+    assert source_of('{"csv": "a.csv"}') == ("csv", "a.csv")
 
 
 # -- files ----------------------------------------------------------------------------------------------------------

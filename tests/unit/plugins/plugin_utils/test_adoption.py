@@ -116,6 +116,30 @@ def test_a_stuck_tunnel_is_free_again_with_the_psk_that_is_right() -> None:
     assert after.keys() == {*record.keys(), "given"}
 
 
+def test_a_psk_that_its_device_contradicts_is_not_adopted_whatever_else_is_said() -> None:
+    given = replace(candidate("old"), contradicted="its device has another PSK")
+    assert refusal(None, given) == refusal(known(), given, overwrite=True) == "unverified"
+
+
+def test_a_psk_that_its_device_was_seen_to_have_is_confirmed() -> None:
+    current = adopt(None, replace(candidate(), proven=True), ME).record.current
+    assert current is not None and (current.confirmed, current.confirmed_on is not None) == (True, True)
+
+
+def test_a_psk_that_is_known_already_is_confirmed_once() -> None:
+    given = replace(candidate(), proven=True)
+    record = adopt(None, candidate(), ME).record
+    proven = adopt(record, given, LATER)
+    assert proven.record.current is not None and proven.record.current.confirmed
+    assert (proven.status, proven.record.history[-1]["event"]) == ("known", "proven by its device")
+    assert adopt(proven.record, given, LATER) == (proven.record, "known")
+
+
+def test_a_psk_of_a_tunnel_that_is_being_rotated_is_not_confirmed_by_an_adoption() -> None:
+    record = prepare(adopt(None, candidate(), ME).record, LONG_AGO, "new").record
+    assert adopt(record, replace(candidate(), proven=True), OTHER) == (record, "known")
+
+
 def test_a_source_that_is_older_than_cloudflare_is_stale() -> None:
     given = candidate(set_on=at(LONG_AGO - 60))
     assert refusal(None, given) == "stale"
@@ -147,6 +171,21 @@ def test_a_report_names_all_that_was_not_adopted() -> None:
 
 def test_keys_without_a_tunnel_and_tunnels_without_a_key_are_no_failure() -> None:
     assert not told({}, {"a": candidate(), "b": candidate(minutes=None)}).failed
+
+
+def test_a_report_names_what_could_not_be_proven_where_that_was_asked_for() -> None:
+    mover = Mover(MemoryStore({}), lambda: LATER)
+    given = {
+        "a": replace(candidate(), proven=True),
+        "b": candidate(),
+        "c": replace(candidate(), contradicted="its device has another PSK"),
+    }
+    found = report(_upkeep.adopt(mover, given), {i: i for i in given}, [], [], {"a": True, "b": False, "c": False})
+    assert found.message() == (
+        "2 adopted, 0 known already, 1 not adopted (c: its device has another PSK), 1 was seen in the device,"
+        " 1 can't be proven (b)"
+    )
+    assert found.failed
 
 
 def test_a_stale_key_fails_unless_the_escrow_knows_better() -> None:

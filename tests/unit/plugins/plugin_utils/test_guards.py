@@ -23,7 +23,6 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     Hooks,
     complaints,
     hooks_of,
-    misspelt,
     of_escrow,
     patterns,
     refuse,
@@ -118,7 +117,7 @@ def test_a_misspelt_variable_of_one_host_of_many_is_refused() -> None:
 
 
 def test_a_misspelt_variable_like_no_other_is_refused_without_advice() -> None:
-    assert list(misspelt(["psk_rotation_qqqqqqqqqqqqqqqq"])) == [
+    assert list(_names.misspelt(["psk_rotation_qqqqqqqqqqqqqqqq"])) == [
         "psk_rotation_qqqqqqqqqqqqqqqq is not a variable of the collection"
     ]
 
