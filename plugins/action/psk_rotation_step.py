@@ -70,6 +70,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
 SITE = "ipsec_tunnels_site"
+SUCCEEDED = "psk_rotation/succeeded.yml"
 
 
 class ActionModule(ControllerAction):
@@ -298,16 +299,21 @@ def _shown(
     told = {host: [x.to_dict() for x in own] for host, own in results.items()}
     wave_results = {host: [x for x in own if x["id"] in flying] for host, own in told.items()} if flying else {}
     wave_hosts = [sorted({x.host for x in wave}) for wave in state.waves] if state.devices else []
+    last = state.first_wave + len(wave_hosts)
+    labels = [f"wave {number} of {last}" for number in range(state.first_wave + 1, last + 1)]
     inside = sum(len(x) for x in wave_hosts)
     outside = len(state.results) * len(wave_hosts) - inside
     return {
         "rotation_id": state.rotation_id,
         "wave_hosts": wave_hosts,
+        # Where there is no wave, an include of nothing shows less than a skipped one does.
+        "wave_labels": labels or ["nothing for devices to do"],
         # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
-        "wave_tasks": "wave.yml" if outside * 4 <= inside else "wave_of_some.yml",
+        "wave_tasks": ("wave.yml" if outside * 4 <= inside else "wave_of_some.yml") if wave_hosts else "nothing.yml",
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: _chain(files) for host, files in state.hooks.items()},
+        "acting": {host: _chain([*state.hooks.get(host, ()), SUCCEEDED]) for host, own in wave_results.items() if own},
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
