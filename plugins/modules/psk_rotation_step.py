@@ -84,8 +84,8 @@ options:
     default: {}
   mode:
     description:
-      - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)
-        rolls them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
+      - With V(begin) and V(report), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes,
+        V(rollback) rolls them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
     default: rotate
@@ -142,6 +142,12 @@ options:
     type: list
     elements: str
     default: []
+  sum_up:
+    description:
+      - With V(report), also show how the batch has ended, for all its hosts; after the last batch of a play, how the
+        run has.
+    type: bool
+    default: false
 seealso:
   - module: magicwan.cloudflare.psk_escrow_info
   - module: magicwan.cloudflare.ipsec_psk
