@@ -352,6 +352,7 @@ def _shown(
     last = state.first_wave + len(wave_hosts)
     labels = [f"wave {number} of {last}" for number in range(state.first_wave + 1, last + 1)]
     inside = sum(len(x) for x in wave_hosts)
+    tasks = "wave_reached.yml" if state.reach else "wave.yml"
     outside = len(state.results) * len(wave_hosts) - inside
     return {
         "rotation_id": state.rotation_id,
@@ -359,7 +360,8 @@ def _shown(
         # Where there is no wave, an include of nothing shows less than a skipped one does.
         "wave_labels": labels or ["nothing for devices to do"],
         # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
-        "wave_tasks": ("wave.yml" if outside * 4 <= inside else "wave_of_some.yml") if wave_hosts else "nothing.yml",
+        "wave_tasks": (tasks if outside * 4 <= inside else "wave_of_some.yml") if wave_hosts else "nothing.yml",
+        "tasks_inside": tasks,
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: _chain(files) for host, files in state.hooks.items()},
