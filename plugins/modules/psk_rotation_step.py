@@ -176,6 +176,15 @@ wave_hosts:
   returned: success
   type: list
   elements: list
+wave_labels:
+  description: What to call each of them; one label also where there is none.
+  returned: success
+  type: list
+  elements: str
+acting:
+  description: The task files that the devices of this wave run, by host. The last one reports success.
+  returned: success
+  type: dict
 results:
   description:
     - What is known of each tunnel, by host, each a list as JSON text; the README of the role psk_rotation lists the
