@@ -103,7 +103,7 @@ def story(make_stage: Callable[..., Stage]) -> Story:
     run("undone", {"psk_rotation_rollback_id": whole, "psk_rotation_serial": 6}, playbook="rollback_psks")
     losing = {"psk_rotation_device_tasks": stage.write("hooks/lose.yml", LOSE)}
     run("gone", {**FORCE, **losing}, args=["--limit", ALONE])
-    run("report of gone", tasks_from="report")
+    run("report of gone", playbook="report_psks")
     return found
 
 
