@@ -20,6 +20,8 @@ nitpick_ignore_regex = [
 
 html_theme = "sphinx_ansible_theme"
 html_theme_options = {"display_version": False, "vcs_pageview_mode": "edit", "documentation_home_url": "index.html"}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_use_smartypants = True
 html_use_index = False

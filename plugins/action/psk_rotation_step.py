@@ -21,7 +21,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec impor
 )
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
-from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import parse_age
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, format_time, parse_age
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
     DEFAULT_LEASE,
     Arguments,
@@ -30,6 +30,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller im
     check_lease,
     printable,
 )
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._end import LastRun, ended, last_run, not_done, totals
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._gate import HealthGate, parse_gate
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import (
     ACTING_MODES,
@@ -53,6 +54,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     Plan,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
@@ -65,10 +67,14 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import (
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result as Published
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import State, load
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError
 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
 SITE = "ipsec_tunnels_site"
+# What a run of each mode is called.
+WORDS = {"rotate": "rotation", "reconcile": "reconciliation", "confirm": "confirmation", "rollback": "rollback"}
+SUCCEEDED = "psk_rotation/succeeded.yml"
 
 
 class ActionModule(ControllerAction):
@@ -96,6 +102,7 @@ class ActionModule(ControllerAction):
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
             "summaries": {"type": "list", "elements": "str", "default": []},
+            "sum_up": {"type": "bool", "default": False},
         }
         return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
 
@@ -110,8 +117,10 @@ class ActionModule(ControllerAction):
                 [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
             )
             reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
-            for line in found.pop("left_alone"):
-                self.say(line)
+            lines = [*found.pop("left_alone"), *(self._end(arguments) if arguments["sum_up"] else ())]
+            if lines:
+                # In one piece: other hosts are reporting, too.
+                self._display.display("\n".join(printable(x) for x in lines))
             return found
         if arguments["operation"] == "begin" and PlayOfTask(self._task, self._templar).within_itself():
             return self._not_within()
@@ -192,6 +201,7 @@ class ActionModule(ControllerAction):
         hooks = {host.name: hooks_of(host) for host in hosts}
         memory = self._memory()
         memory.silent = []
+        memory.begin_batch(play.play_id(), batch, time.time())
         everybody = self.variables.get("ansible_play_hosts_all") or batch
         others = play.hosts(
             [x for x in everybody if x not in hooks and x not in memory.claims], ("psk_rotation_tunnels", SITE)
@@ -233,7 +243,14 @@ class ActionModule(ControllerAction):
     def _reviewer(
         self, arguments: Arguments, options: Options | None, memory: Memory
     ) -> Callable[[Plan, Account], None] | None:
-        """Shows the plan of a check run, and writes it where a reviewer wants it."""
+        """Shows the plan of a check run, and writes it for a reviewer; a report looks for the last rotation."""
+
+        def look(plan: Plan, account: Account) -> None:
+            found = last_run(account.records)
+            memory.last = memory.last or (found.to_dict() if found else None)
+
+        if options is not None and options.mode == "report":
+            return look
         if options is None or not self._task.check_mode or options.mode not in ACTING_MODES:
             return None
 
@@ -247,6 +264,37 @@ class ActionModule(ControllerAction):
                 write_plan(arguments["plan_path"], {**about, **merged(memory.plans)})
 
         return show
+
+    def _end(self, arguments: Arguments) -> list[str]:
+        """The totals of the batch, and of the run after its last one; the tunnels that are not done where there are."""
+        memory, mode, now = self._memory(), arguments["mode"], time.time()
+        hosts, began = memory.batches[-1]
+        what = "report" if mode == "report" else f"{WORDS[mode]} {self.rotation_id()}"
+        what = f"check run of a {WORDS[mode]}" if self._task.check_mode and mode in WORDS else what
+        is_last = memory.is_over(self.variables.get("ansible_play_hosts") or ())
+        found = ended(memory.tunnels, mode, None if is_last else hosts)
+        lines = []
+        if len(memory.batches) > 1 or not is_last:
+            batch = list(ended(memory.tunnels, mode, hosts).values())
+            lines.append(totals(f"batch {len(memory.batches)} of {what}", batch, now - began))
+        if is_last:
+            lines.append(totals(what, list(found.values()), now - memory.began))
+        if is_last and memory.last:
+            last = LastRun.from_dict(memory.last)
+            when = format_time(int(last.began * NANO))[:19].replace("T", " ")
+            lines.append(
+                totals(f"last rotation {last.rotation_id}, {when} UTC", list(last.tunnels.values()), last.seconds)
+            )
+            found.update({i: x for i, x in last.tunnels.items() if not x.fine and i in found and found[i].fine})
+        return [*lines, *not_done(found, self._held(arguments, [i for i, x in found.items() if not x.fine]), mode)]
+
+    def _held(self, arguments: Arguments, ids: Sequence[str]) -> dict[str, Record] | None:
+        """The records of these tunnels as the escrow has them now; None if it can't be read."""
+        try:
+            with self.store(arguments) as store:
+                return {i: x.record for i, x in store.load(ids).items()} if ids else {}
+        except EscrowError:
+            return None
 
     def _variables(self, hosts: Iterable[str]) -> dict[str, Mapping[str, t.Any]]:
         """All variables of these hosts, which Ansible gathers each time it is asked."""
@@ -264,14 +312,17 @@ def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
     """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
     failures = [str(x["failures"]) for x in summaries if x["failures"]]
     message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
-    facts = {"psk_rotation_summary": summaries[0]}
+    # Ansible sets no fact of a task that fails, and would only print it. The arguments it prints with -vvv.
+    told: Result = {"ansible_facts": {"psk_rotation_summary": summaries[0]}}
+    if failures:
+        told = {"invocation": {"module_args": {"operation": "report", "summaries": list(summaries)}}}
     return {
+        **told,
         "changed": False,
         "failed": bool(failures),
         "failures": failures,
         "left_alone": [str(x["left_alone"]) for x in summaries if x["left_alone"]],
         "msg": printable(message),
-        "ansible_facts": facts,
         "_ansible_no_log": False,
     }
 
@@ -297,16 +348,23 @@ def _shown(
     told = {host: [x.to_dict() for x in own] for host, own in results.items()}
     wave_results = {host: [x for x in own if x["id"] in flying] for host, own in told.items()} if flying else {}
     wave_hosts = [sorted({x.host for x in wave}) for wave in state.waves] if state.devices else []
+    last = state.first_wave + len(wave_hosts)
+    labels = [f"wave {number} of {last}" for number in range(state.first_wave + 1, last + 1)]
     inside = sum(len(x) for x in wave_hosts)
+    tasks = "wave_reached.yml" if state.reach else "wave.yml"
     outside = len(state.results) * len(wave_hosts) - inside
     return {
         "rotation_id": state.rotation_id,
         "wave_hosts": wave_hosts,
+        # Where there is no wave, an include of nothing shows less than a skipped one does.
+        "wave_labels": labels or ["nothing for devices to do"],
         # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
-        "wave_tasks": "wave.yml" if outside * 4 <= inside else "wave_of_some.yml",
+        "wave_tasks": (tasks if outside * 4 <= inside else "wave_of_some.yml") if wave_hosts else "nothing.yml",
+        "tasks_inside": tasks,
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: chain(files) for host, files in state.hooks.items()},
+        "acting": {host: chain([*state.hooks.get(host, ()), SUCCEEDED]) for host, own in wave_results.items() if own},
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),

@@ -41,6 +41,13 @@ options:
     elements: str
     choices: [no_psk, stuck, foreign, unfinished, unknown, overdue, unconfirmed]
     default: [no_psk, stuck, foreign, unfinished, unknown, overdue]
+  account:
+    description: Identifier of the account, which the report names.
+    type: str
+  sites:
+    description: The sites of devices. A tunnel whose device has none is at the site of the tunnels that back it up.
+    type: dict
+    default: {}
   now:
     description: The time of the audit as an RFC 3339 text. The present time when not set.
     type: str
@@ -56,6 +63,9 @@ _value:
     - The report.
   type: dict
   contains:
+    account:
+      description: The account, or null.
+      type: str
     generated_on:
       description: The time of the audit.
       type: str
@@ -64,10 +74,11 @@ _value:
       type: dict
     tunnels:
       description:
-        - An entry for each tunnel, in the account's order, with C(id), C(name), C(customer_endpoint), C(status) (V(ok),
-          V(due soon) or V(broken)), C(findings), C(breaks) (those that break the policy), C(set_on), C(age_days),
-          C(due_on), C(state) and C(generation) in the escrow, C(last_rotation_on), C(rotation_id), C(confirmed),
-          C(confirmed_on), C(changed_by) (V(rotation), V(somebody else), or null when it can't be told) and C(reason).
+        - An entry for each tunnel, in the account's order, with C(id), C(name), C(device), C(site),
+          C(customer_endpoint), C(status) (V(ok), V(due soon) or V(broken)), C(findings), C(breaks) (those that break
+          the policy), C(set_on), C(age_days), C(due_on), C(state) and C(generation) in the escrow,
+          C(last_rotation_on), C(rotation_id), C(confirmed), C(confirmed_on), C(changed_by) (V(rotation),
+          V(somebody else), or null when it can't be told) and C(reason).
       type: list
       elements: dict
     counts:
@@ -82,6 +93,10 @@ _value:
     ages:
       description: A histogram of the ages.
       type: dict
+    next_due:
+      description: The tunnels that are due next, with C(id), C(name), C(device), C(site) and C(due_on).
+      type: list
+      elements: dict
     rotation:
       description: The last rotation as a timeline, or null.
       type: dict
@@ -112,9 +127,11 @@ def psk_audit(
     due_soon: str = "14d",
     fail_on: t.Any = None,
     now: str | None = None,
+    account: str | None = None,
+    sites: t.Any = None,
 ) -> dict[str, t.Any]:
     """See DOCUMENTATION."""
     when = time.time_ns() if not now else parse_time(now)
     if when is None:
         raise InputError(f"now must be a time such as 2026-06-14T05:20:00Z, not {now!r}")
-    return audit(tunnels, records, policy(max_age, due_soon, fail_on), when)
+    return audit(tunnels, records, policy(max_age, due_soon, fail_on), when, account, sites)

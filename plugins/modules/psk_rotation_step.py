@@ -85,8 +85,8 @@ options:
     default: {}
   mode:
     description:
-      - With V(begin), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes, V(rollback)
-        rolls them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
+      - With V(begin) and V(report), what to do. V(rotate) begins and finishes rotations, V(reconcile) only finishes,
+        V(rollback) rolls them back, V(confirm) looks for those that wait to be confirmed, V(report) only looks.
     type: str
     choices: [rotate, reconcile, confirm, rollback, report]
     default: rotate
@@ -143,6 +143,12 @@ options:
     type: list
     elements: str
     default: []
+  sum_up:
+    description:
+      - With V(report), also show how the batch has ended, for all its hosts; after the last batch of a play, how the
+        run has.
+    type: bool
+    default: false
 seealso:
   - module: magicwan.cloudflare.psk_escrow_info
   - module: magicwan.cloudflare.ipsec_psk
@@ -172,6 +178,15 @@ wave_hosts:
   returned: success
   type: list
   elements: list
+wave_labels:
+  description: What to call each of them; one label also where there is none.
+  returned: success
+  type: list
+  elements: str
+acting:
+  description: The task files that the devices of this wave run, by host. The last one reports success.
+  returned: success
+  type: dict
 results:
   description:
     - What is known of each tunnel, by host, each a list as JSON text; the README of the role psk_rotation lists the

@@ -75,17 +75,24 @@ def policy(max_age: t.Any, due_soon: t.Any, fail_on: Collection[str] | None) -> 
 
 
 def audit(
-    tunnels: Sequence[Mapping[str, t.Any]], records: Sequence[Mapping[str, t.Any]], wanted: Policy, now: int
+    tunnels: Sequence[Mapping[str, t.Any]],
+    records: Sequence[Mapping[str, t.Any]],
+    wanted: Policy,
+    now: int,
+    account: str | None = None,
+    sites: Mapping[str, str] | None = None,
 ) -> Entry:
     """The whole report; ``now`` is in nanoseconds since 1970.
 
-    ``tunnels`` are the account's, ``records`` the escrow's views with their ``id``, and their ``history`` where it is
-    kept. Returns ``{generated_on, policy, tunnels, counts, broken, message, ages, rotation}``.
+    ``tunnels`` are those of ``account``, ``records`` the escrow's views with their ``id``, and their ``history`` where
+    it is kept; ``sites`` are those of devices. Returns ``{account, generated_on, policy, tunnels, counts, broken,
+    message, ages, next_due, rotation}``.
     """
     known = {x["id"]: x for x in records}
-    lines = [_line(tunnel, known.get(tunnel["id"]), wanted, now) for tunnel in tunnels]
+    lines = [_line(tunnel, known.get(tunnel["id"]), wanted, now, sites or {}) for tunnel in tunnels]
     broken = [x for x in lines if x["breaks"]]
     return {
+        "account": account,
         "generated_on": format_time(now)[:19] + "Z",
         "policy": {
             "max_age_days": round(wanted.max_age / DAY, 2),
@@ -103,6 +110,7 @@ def audit(
         "broken": bool(broken),
         "message": _message(lines, broken),
         "ages": age_bins(lines, wanted.max_age),
+        "next_due": next_due(lines),
         "rotation": last_rotation(tunnels, known),
     }
 
@@ -111,15 +119,17 @@ def to_csv(report: Mapping[str, t.Any]) -> str:
     """The report's tunnels as CSV, one line each. A cell that a spreadsheet would take for a formula is quoted."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(("account", *COLUMNS))
     for line in report["tunnels"]:
-        writer.writerow([_cell(line[column]) for column in COLUMNS])
+        writer.writerow([_cell(report["account"]), *(_cell(line[column]) for column in COLUMNS)])
     return text.getvalue()
 
 
 COLUMNS = (
     "id",
     "name",
+    "device",
+    "site",
     "customer_endpoint",
     "status",
     "findings",
@@ -158,6 +168,12 @@ def age_bins(lines: Sequence[Mapping[str, t.Any]], max_age: int) -> Entry:
         "top": max((x["ok"] + x["soon"] + x["broken"] for x in bins), default=0),
         "bins": bins,
     }
+
+
+def next_due(lines: Sequence[Mapping[str, t.Any]]) -> list[Entry]:
+    """The PSKs that are due next, of those that keep the policy: ``{id, name, device, site, due_on}``."""
+    coming = sorted((x for x in lines if x["due_on"] and not x["breaks"]), key=lambda x: (x["due_on"], x["name"]))
+    return [{key: x[key] for key in ("id", "name", "device", "site", "due_on")} for x in coming[:NAMES_SHOWN]]
 
 
 def last_rotation(tunnels: Sequence[Mapping[str, t.Any]], known: Mapping[str, Mapping[str, t.Any]]) -> Entry | None:
@@ -210,8 +226,14 @@ def _applied(record: Mapping[str, t.Any]) -> int | None:
     return parse_time(record["pending_applied_on"] or (record["made_on"] if record["state"] == IDLE else None))
 
 
-def _line(tunnel: Mapping[str, t.Any], record: Mapping[str, t.Any] | None, wanted: Policy, now: int) -> Entry:
-    """What is to be said of one tunnel."""
+def _line(
+    tunnel: Mapping[str, t.Any],
+    record: Mapping[str, t.Any] | None,
+    wanted: Policy,
+    now: int,
+    sites: Mapping[str, str],
+) -> Entry:
+    """What is to be said of one tunnel. Its site is that of its device, or else what backs it up."""
     trace = trace_of(tunnel)
     found = _compared(record, trace)
     changed_by = {NEWER: "somebody else", SAME: "rotation"}.get(found)
@@ -226,9 +248,12 @@ def _line(tunnel: Mapping[str, t.Any], record: Mapping[str, t.Any] | None, wante
     breaks = [x for x in findings if x in wanted.fail_on]
     due = None if made is None else made + wanted.max_age * NANO
     soon = due is not None and due - now <= wanted.due_soon * NANO
+    device = record["host"] if record else None
     return {
         "id": tunnel["id"],
         "name": tunnel["name"],
+        "device": device,
+        "site": sites.get(device or "") or (record["group"] if record else None),
         "customer_endpoint": tunnel.get("customer_endpoint"),
         "status": "broken" if breaks else "due soon" if soon else "ok",
         "findings": findings,

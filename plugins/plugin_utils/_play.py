@@ -98,6 +98,10 @@ class PlayOfTask:
             writes_in_check=bool(context.CLIARGS.get("check")) and not self._task.check_mode,
         )
 
+    def play_id(self) -> str:
+        """What tells the play from others of the run; all its batches have the same."""
+        return str(self._play._uuid)
+
     def within_itself(self) -> bool:
         """Whether this is a rotation that a task file of a rotation has begun."""
         return any("psk_rotation_wave_results" in (getattr(x, "vars", None) or ()) for x in self._chain)

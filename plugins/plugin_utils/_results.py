@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import few, inside_addresses, view
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status, _transitions
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._copies import replace
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._end import percentile
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Moves
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options, Plan
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
@@ -216,8 +217,8 @@ def summary(found: Sequence[Result], waves: int, rotation_id: str, mode: str = "
         "message": told_counts(found) or "no tunnels",
         "failures": failures(found, mode),
         "left_alone": left_alone(found, mode),
-        "exposure_p50_seconds": _percentile(exposures, 50),
-        "exposure_p95_seconds": _percentile(exposures, 95),
+        "exposure_p50_seconds": round(percentile(exposures, 50), 3) if exposures else None,
+        "exposure_p95_seconds": round(percentile(exposures, 95), 3) if exposures else None,
         "by_tunnel": {x.id: {key: getattr(x, key) for key in _BY_TUNNEL} for x in found},
     }
 
@@ -261,9 +262,3 @@ def unproven_again(found: Sequence[Result]) -> str:
 def _each(found: Sequence[Result]) -> str:
     named = "; ".join(f"{x.name} {x.status}: {x.reason}" for x in found[:NAMES_SHOWN])
     return f"{named}; and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else named
-
-
-def _percentile(values: Sequence[float], percent: int) -> float | None:
-    if not values:
-        return None
-    return round(values[min(len(values) - 1, len(values) * percent // 100)], 3)

@@ -37,7 +37,8 @@ class Memory:
     those of a check run, as a reviewer gets them. ``silent`` are hosts that have not reported back, and so may take no
     further part although they are in the play; ``unclaimed`` tunnels that no host of the play has. ``due`` are the
     failures of each host that it has not reported: a host that has left the play can't, so that one of a later batch
-    does.
+    does. ``began`` is the beginning of the run, in seconds since 1970, ``batches`` are the hosts and the beginning of
+    each batch of the ``play`` that goes on; ``last`` is the latest rotation by the escrow, in a run that only reports.
     """
 
     claims: dict[str, t.Any] = field(default_factory=dict)
@@ -49,6 +50,21 @@ class Memory:
     due: dict[str, str] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
+    began: float = 0.0
+    play: str = ""
+    batches: list[tuple[list[str], float]] = field(default_factory=list)
+    last: dict[str, t.Any] | None = None
+
+    def begin_batch(self, play: str, hosts: Iterable[str], now: float) -> None:
+        """Remembers which hosts begin."""
+        self.began = self.began or now
+        self.batches = [x for x in self.batches if set(x[0]).isdisjoint(hosts)] if play == self.play else []
+        self.play = play
+        self.batches.append((list(hosts), now))
+
+    def is_over(self, left: Iterable[str]) -> bool:
+        """Whether all hosts that are left in the play have had their batch."""
+        return set(left) <= {host for hosts, dummy in self.batches for host in hosts}
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""

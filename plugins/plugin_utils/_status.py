@@ -27,6 +27,7 @@ class Meaning:
     ``harmless``: it needs nobody's attention. ``done``: its group's next tunnel may begin. ``changed``: Cloudflare
     holds another PSK than before, or may. ``live``: Cloudflare holds the PSK that the result shows; None if unknown.
     ``acts``: its device has to act in this wave. ``configure``: the device of a later job needs the escrow's PSK.
+    ``then``: what a person does next; {device} is its device, {again} the command that goes on.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Meaning:
     live: bool | None = False
     acts: bool = False
     configure: bool = False
+    then: str = ""
 
 
 TABLE: dict[str, Meaning] = {
@@ -68,29 +70,65 @@ TABLE: dict[str, Meaning] = {
     ),
     UNCHANGED: Meaning("nothing is to be done", harmless=True, done=True, live=True),
     UNKNOWN: Meaning("its PSK is not in the escrow, and was left alone as the user said", harmless=True, live=None),
-    SKIPPED: Meaning("another run works on it, or a tunnel of its group must be finished first"),
-    DUE: Meaning("a report: a run would rotate it", harmless=True, live=True),
-    RESUME: Meaning("a report: a run would finish what an earlier one has begun", live=None),
-    PREPARED: Meaning("the next PSK is in the escrow, and was not sent"),
-    APPLIED: Meaning(
-        "Cloudflare has the new PSK, the device not yet", changed=True, live=True, acts=True, configure=True
+    SKIPPED: Meaning(
+        "another run works on it, or a tunnel of its group must be finished first", then="when that is settled, {again}"
     ),
-    REFUSED: Meaning("Cloudflare has refused the PSK, and keeps the one before"),
-    IN_DOUBT: Meaning("the PSK was sent, and whether Cloudflare has it is not known", changed=True, live=None),
+    DUE: Meaning("a report: a run would rotate it", harmless=True, live=True, then="{again}"),
+    RESUME: Meaning("a report: a run would finish what an earlier one has begun", live=None, then="{again}"),
+    PREPARED: Meaning("the next PSK is in the escrow, and was not sent", then="{again}"),
+    APPLIED: Meaning(
+        "Cloudflare has the new PSK, the device not yet",
+        changed=True,
+        live=True,
+        acts=True,
+        configure=True,
+        then="mend {device}, then {again}: it goes on with the pending PSK",
+    ),
+    REFUSED: Meaning(
+        "Cloudflare has refused the PSK, and keeps the one before", then="mend what Cloudflare refuses, then {again}"
+    ),
+    IN_DOUBT: Meaning(
+        "the PSK was sent, and whether Cloudflare has it is not known",
+        changed=True,
+        live=None,
+        then="{again}: the pending PSK is sent again until its outcome is known",
+    ),
     ROLLING_BACK: Meaning(
-        "Cloudflare has the previous PSK again, the device not yet", changed=True, live=True, acts=True, configure=True
+        "Cloudflare has the previous PSK again, the device not yet",
+        changed=True,
+        live=True,
+        acts=True,
+        configure=True,
+        then="mend {device}, then {again}: it goes on with the pending PSK",
     ),
     ROLLED_BACK: Meaning(
-        "Cloudflare and the device have the previous PSK again", changed=True, live=True, configure=True
+        "Cloudflare and the device have the previous PSK again",
+        changed=True,
+        live=True,
+        configure=True,
+        then="mend {device}, then {again}",
     ),
     ROLLBACK_FAILED: Meaning(
-        "the previous PSK could not be set at Cloudflare again", changed=True, live=None, configure=True
+        "the previous PSK could not be set at Cloudflare again",
+        changed=True,
+        live=None,
+        configure=True,
+        then="{again}: it goes on with the pending PSK",
     ),
-    FAILED: Meaning("a check run: its device tasks fail"),
-    STUCK: Meaning("its PSK was changed by somebody else; a person has to decide", live=None),
-    UNREACHED: Meaning("its device can't be managed now; nothing was changed"),
-    UNHEALTHY: Meaning("nothing that backs it up is healthy; nothing was changed"),
-    STOPPED: Meaning("too many others have failed; nothing was changed"),
+    FAILED: Meaning("a check run: its device tasks fail", then="mend the tasks of {device}, then {again}"),
+    STUCK: Meaning(
+        "its PSK was changed by somebody else; a person has to decide",
+        live=None,
+        then="find out who has set it, Terraform first; then {again} -e psk_rotation_force=true",
+    ),
+    UNREACHED: Meaning(
+        "its device can't be managed now; nothing was changed", then="have {device} answer, then {again}"
+    ),
+    UNHEALTHY: Meaning(
+        "nothing that backs it up is healthy; nothing was changed",
+        then="have a tunnel healthy that backs it up, then {again}",
+    ),
+    STOPPED: Meaning("too many others have failed; nothing was changed", then="mend what has failed, then {again}"),
 }
 
 

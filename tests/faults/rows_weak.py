@@ -24,7 +24,7 @@ from tests.faults.scene import HOOKS, Run, Scene
 ROLE = "magicwan.cloudflare.psk_rotation"
 TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
 STATIC = "run"
-FILES = (STATIC, "wave_of_some", "reach", "wave", "device", "roll_back")
+FILES = (STATIC, "wave_of_some", "wave_reached", "reach", "wave", "device", "succeeded", "roll_back", "nothing")
 BAD = "dev01"
 LAST = "dev03"
 TROUBLES = {

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from tests.harness.playbook import Playbooks, Result
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
+ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
 NASTY = "<script>alert('x')</script>"
-VOID = {"meta", "line", "br"}
+VOID = {"meta", "line", "br", "input"}
 
 
 @dataclass
@@ -36,6 +40,11 @@ class Audit:
 
     def text(self, kind: str) -> str:
         return (self.folder / f"psk-audit.{kind}").read_text(encoding="utf-8")
+
+    def metrics(self, parse: Callable[[str], Any] = parse_openmetrics) -> dict[str, list[Any]]:
+        """The samples of each metric."""
+        text = (self.folder / "psk.prom").read_text(encoding="utf-8")
+        return {x.name.removeprefix("magicwan_psk_"): x.samples for x in parse(text)}
 
     def line(self, tunnel_id: str) -> dict[str, Any]:
         """What is said of a tunnel."""
@@ -61,9 +70,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator
     audits: dict[str, Audit] = {}
     secrets = {simulator.token, *simulator.psks()}
 
-    def audit(name: str, check: bool = False, **variables: Any) -> None:
-        target = {"audit_psks_folder": str(folder / name), **escrow, **variables}
-        result = playbooks.run("magicwan.cloudflare.audit_psks", extra_vars=target, check=check)
+    def audit(name: str, check: bool = False, inventory: Path | None = None, **variables: Any) -> None:
+        target = {"audit_psks_folder": str(folder / name), **({} if inventory else escrow), **variables}
+        result = playbooks.run("magicwan.cloudflare.audit_psks", extra_vars=target, check=check, inventory=inventory)
         audits[name] = Audit(result, folder / name)
 
     ids = [x["id"] for x in simulator.state()["tunnels"]]
@@ -72,12 +81,14 @@ def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator
     first = {**escrow, "psk_rotation_tunnels": ["all"], "psk_rotation_unknown_psk": "rotate"}
     playbooks.run("magicwan.cloudflare.rotate_psks", inventory=inventory, extra_vars=first).ok()
     secrets |= {*simulator.psks()}
-    audit("after")
+    audit("after", audit_psks_metrics=str(folder / "after" / "psk.prom"))
     audit("checked", check=True)
     audit("strict", audit_psks_fail_on=["unconfirmed"])
     simulator.patch_tunnel(ids[0], psk="SomebodyElsesSomebodyElsesSomebody", name=NASTY)
     secrets |= {*simulator.psks()}
-    audit("changed")
+    audit("changed", audit_psks_metrics=str(folder / "changed" / "psk.prom"))
+    audit("devices", inventory=_inventory(folder, "devices.yml", "escrow/psks.yml"))
+    audit("two escrows", inventory=_inventory(folder, "two.yml", "escrow/psks.yml", "other/psks.yml"))
     audit("one", audit_psks_tunnels=[ids[1]])
     audit("wrong", audit_psks_fail_on=["late"])
     result = playbooks.run(
@@ -89,6 +100,17 @@ def story(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator
     assert not hits, f"secrets in the output: {hits[:10]}"
     yield Story(audits, ids, secrets)
     playbooks.close()
+
+
+def _inventory(folder: Path, name: str, *escrows: str) -> Path:
+    """Devices whose escrow is beside the inventory. localhost is not in it; it is the device of the first rotation."""
+    hosts = {
+        f"router{n}": {"psk_rotation_escrow": {"backend": "file", "path": "{{ inventory_dir }}/" + path}}
+        for n, path in enumerate(escrows)
+    }
+    path = folder / name
+    path.write_text(yaml.safe_dump({"routers": {"hosts": hosts}}), encoding="utf-8")
+    return path
 
 
 def test_before_the_first_rotation_the_escrow_knows_nothing_and_the_audit_fails(story: Story) -> None:
@@ -155,6 +177,53 @@ def test_the_csv_says_the_same_as_the_json(story: Story) -> None:
     assert [(x["id"], x["status"]) for x in lines] == [(x["id"], x["status"]) for x in audit.json["tunnels"]]
 
 
+def test_the_account_is_named_in_every_file(story: Story) -> None:
+    audit = story.audits["after"]
+    account = audit.json["account"]
+    assert account == ACCOUNT
+    assert {x["account"] for x in csv.DictReader(audit.text("csv").splitlines())} == {account}
+    assert f"Account <code>{account}</code>" in audit.text("html")
+
+
+def test_settings_of_devices_serve_where_localhost_is_not_in_the_inventory(story: Story) -> None:
+    audit = story.audits["devices"]
+    audit.result.failed()
+    assert audit.json["counts"] == story.audits["changed"].json["counts"]
+
+
+def test_an_inventory_with_several_escrows_is_refused(story: Story) -> None:
+    audit = story.audits["two escrows"]
+    audit.result.failed()
+    assert "the hosts of the inventory have different psk_rotation_escrow" in audit.result.output
+    assert not audit.folder.exists()
+
+
+@pytest.mark.parametrize("parse", [parse_openmetrics, parse_prometheus], ids=["openmetrics", "prometheus"])
+def test_the_metrics_have_age_state_and_last_success_of_each_tunnel(story: Story, parse: Callable[[str], Any]) -> None:
+    audit = story.audits["after"]
+    found = audit.metrics(parse)
+    for name in ("age_seconds", "due_timestamp_seconds", "last_success_timestamp_seconds", "broken"):
+        assert {x.labels["id"] for x in found[name]} == set(story.ids)
+    ages = {x.labels["tunnel"]: x.value for x in found["age_seconds"]}
+    assert ages == {x["name"]: x["age_days"] * 86400 for x in audit.json["tunnels"]}
+    assert {x.labels["state"] for x in found["state"] if x.value == 1} == {"idle"}
+    assert {x.labels["account"] for x in found["state"]} == {ACCOUNT}
+    assert [x.value for x in found["tunnels"]] == [6]
+    assert (audit.folder / "psk.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_metrics_of_a_broken_policy_name_the_tunnel_whatever_its_name(story: Story) -> None:
+    found = story.audits["changed"].metrics()
+    assert [x.labels["tunnel"] for x in found["broken"] if x.value] == [NASTY]
+    assert {x.labels["finding"]: x.value for x in found["findings"]}["foreign"] == 1
+
+
+def test_no_metric_holds_a_secret(story: Story) -> None:
+    for name in ("after", "changed"):
+        text = (story.audits[name].folder / "psk.prom").read_text(encoding="utf-8")
+        assert not find_secrets([text], sorted(story.secrets))
+
+
 class Page(HTMLParser):
     """Checks that all elements are closed, and keeps the elements and the text."""
 
@@ -189,7 +258,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(page: Callable[[str]
     for name in ("before", "after", "changed"):
         found = page(name)
         assert found.open == []
-        assert not {tag for tag, dummy in found.elements} & {"script", "link", "img", "iframe"}
+        assert not {tag for tag, dummy in found.elements} & {"link", "img", "iframe"}
         assert not [1 for dummy, attributes in found.elements if {"src", "href", "onclick"} & set(attributes)]
 
 
@@ -199,8 +268,25 @@ def test_the_page_shows_a_name_as_text_whatever_it_is(page: Callable[[str], Page
 
 def test_the_page_has_a_row_a_tunnel_and_the_timeline_of_the_rotation(page: Callable[[str], Page]) -> None:
     found = page("after")
-    assert sum(tag == "tr" for tag, dummy in found.elements) == 7
+    assert sum(tag == "tr" and "data-states" in attributes for tag, attributes in found.elements) == 6
     assert "Last rotation" in found.text and "all 6 tunnels keep the policy" in found.text
+
+
+def test_the_page_lists_what_is_due_next(page: Callable[[str], Page]) -> None:
+    assert "Next due" in page("after").text
+
+
+def test_the_page_can_be_searched_and_filtered_by_state(page: Callable[[str], Page]) -> None:
+    found = page("changed")
+    ids = {attributes.get("id") for dummy, attributes in found.elements}
+    assert {"search", "state", "tunnels"} <= ids
+    states = [x["data-states"] for tag, x in found.elements if tag == "tr" and "data-states" in x]
+    assert sorted(states) == ["broken|changed by somebody else|idle", *["ok|not confirmed|idle"] * 5]
+
+
+def test_the_page_has_a_dark_and_a_printed_form(story: Story) -> None:
+    text = story.audits["after"].text("html")
+    assert "@media screen and (prefers-color-scheme: dark)" in text and "size: A4 landscape" in text
 
 
 def test_without_a_rotation_there_is_no_timeline(page: Callable[[str], Page]) -> None:

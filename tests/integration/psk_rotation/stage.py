@@ -106,8 +106,7 @@ class Run:
 
     def summary(self, host: str = "localhost") -> dict[str, Any]:
         """The summary of this host, also when the run has failed."""
-        facts = [x["result"].get("ansible_facts") or {} for x in self.result.tasks if x["host"] == host]
-        found: list[dict[str, Any]] = [x["psk_rotation_summary"] for x in facts if "psk_rotation_summary" in x]
+        found = [y for x in self.result.tasks if x["host"] == host for y in _summaries(x["result"])]
         assert found, f"no summary of {host}:\n{self.result.output}"
         return found[-1]
 
@@ -243,6 +242,15 @@ class Stage:
     def current(self) -> dict[str, str]:
         """The PSKs that the escrow calls current, by tunnel id."""
         return {i: record["current"]["psk"] for i, record in self.escrow().items() if record["current"]}
+
+
+def _summaries(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The host's own summary: a fact, or, where the task has failed, what it was told first."""
+    facts, told = result.get("ansible_facts") or {}, (result.get("invocation") or {}).get("module_args") or {}
+    if "psk_rotation_summary" in facts:
+        yield dict(facts["psk_rotation_summary"])
+    elif told.get("operation") == "report":
+        yield dict(told["summaries"][0])
 
 
 def _secrets_in(value: Any) -> Iterator[str]:

@@ -133,7 +133,7 @@ def test_a_bad_value(stage: Stage, variable: str, value: Any, words: list[str]) 
     assert not stage.escrow_path.exists()
 
 
-@pytest.mark.parametrize("playbook", ["rotate_psks", "reconcile_psks", "rollback_psks", "confirm_psks"])
+@pytest.mark.parametrize("playbook", ["rotate_psks", "reconcile_psks", "rollback_psks", "confirm_psks", "report_psks"])
 @pytest.mark.parametrize(("inventory", "hosts"), [(None, None), ("berlin\n", "paris"), ("berlin\n", "nobody*")])
 def test_a_playbook_without_hosts_fails(stage: Stage, playbook: str, inventory: str | None, hosts: str | None) -> None:
     variables = {"psk_rotation_hosts": hosts}

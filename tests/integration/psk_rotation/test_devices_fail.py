@@ -102,6 +102,21 @@ def test_a_device_may_report_single_tunnels(stage: Stage) -> None:
     assert second not in run.rotated
 
 
+def test_a_task_without_a_name_that_fails_is_told_by_its_action(stage: Stage) -> None:
+    hook = stage.write("hooks/unnamed.yml", "- ansible.builtin.fail:\n    msg: this device is broken\n")
+    run = stage.rotate_devices({"psk_rotation_device_tasks": hook}, then=()).failed()
+    first = stage.own("device1")[0]
+    assert run.reasons("device1")[first].startswith("the task without a name (ansible.builtin.fail) failed")
+
+
+@pytest.mark.parametrize("name", ["__psk_rotation_failed_before", "__psk_rotation_state", "psk_rotation_summary"])
+def test_no_extra_variable_changes_how_many_have_failed(stage: Stage, name: str) -> None:
+    variables = {"psk_rotation_serial": 1, "psk_rotation_max_failures": 0, "broken_devices": ["device0"]}
+    run = stage.rotate_devices({**variables, name: {"failed": 0, "failed_before": 0}}, then=()).failed()
+    assert f"{name} is" in run.failures[-1] and "can't be an extra variable" in run.failures[-1]
+    assert not run.rotated
+
+
 CACHEABLE = """
 - name: Hook | Name a tunnel in a fact that outlives the play
   ansible.builtin.set_fact:

@@ -225,3 +225,36 @@ def test_a_name_that_a_spreadsheet_would_run_is_quoted(name: str) -> None:
 def test_a_time_of_the_future_is_no_age_below_zero() -> None:
     ahead = "2026-06-01T00:00:09Z"
     assert one(tunnel(set_on=ahead), [record(set_on=ahead)])["age_days"] == 0
+
+
+def test_a_tunnel_is_at_the_site_of_its_device_or_else_with_what_backs_it_up() -> None:
+    records = [record("a", host="router1", group="group1"), record("b", host="router2", group="group2")]
+    report = _audit.audit([tunnel("a"), tunnel("b"), tunnel("c")], records, POLICY, NOW, sites={"router1": "Lyon"})
+    assert [(x["device"], x["site"]) for x in report["tunnels"]] == [
+        ("router1", "Lyon"),
+        ("router2", "group2"),
+        (None, None),
+    ]
+
+
+def test_the_report_names_the_account() -> None:
+    report = _audit.audit([tunnel()], [record()], POLICY, NOW, "abc")
+    assert report["account"] == "abc"
+    assert [x["account"] for x in csv.DictReader(_audit.to_csv(report).splitlines())] == ["abc"]
+
+
+def test_next_due_is_what_keeps_the_policy_the_soonest_first() -> None:
+    days = {"a": "2026-05-03", "b": "2026-05-01", "c": "2026-01-01", "d": "2026-05-02"}
+    tunnels = [tunnel(x, f"{on}T00:00:00Z") for x, on in days.items()]
+    records = [record(x, f"{on}T00:00:00Z") for x, on in days.items()]
+    found = _audit.audit(tunnels, records, POLICY, NOW)["next_due"]
+    assert [(x["name"], x["due_on"][:10]) for x in found] == [
+        ("b", "2026-07-30"),
+        ("d", "2026-07-31"),
+        ("a", "2026-08-01"),
+    ]
+
+
+def test_next_due_has_ten_tunnels_at_most() -> None:
+    names = [f"t{n}" for n in range(12)]
+    assert len(_audit.audit([tunnel(x) for x in names], [record(x) for x in names], POLICY, NOW)["next_due"]) == 10

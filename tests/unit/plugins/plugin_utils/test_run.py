@@ -78,3 +78,33 @@ def test_the_last_that_became_of_a_tunnel_counts() -> None:
     memory.keep({"a": [result("t1", "a", "applied")]})
     memory.keep({"a": [result("t1", "a", "confirmed")]})
     assert memory.failed([], "rotate") == 0
+
+
+def test_a_play_is_over_when_all_hosts_that_are_left_have_had_their_batch() -> None:
+    memory = Memory()
+    memory.begin_batch("play", ["a", "b"], 1.0)
+    assert not memory.is_over(["a", "b", "c"])
+    memory.begin_batch("play", ["c"], 2.0)
+    assert memory.is_over(["b", "c"])
+
+
+def test_hosts_that_begin_again_are_no_further_batch() -> None:
+    memory = Memory()
+    for now in (1.0, 2.0):
+        memory.begin_batch("play", ["a", "b"], now)
+    assert memory.batches == [(["a", "b"], 2.0)] and memory.began == 1.0
+
+
+def test_the_batches_of_another_play_do_not_count() -> None:
+    memory = Memory()
+    memory.begin_batch("one", ["a"], 1.0)
+    memory.begin_batch("other", ["b"], 2.0)
+    assert not memory.is_over(["a", "b"])
+
+
+def test_batches_are_remembered_as_they_are(tmp_path: Path) -> None:
+    memory = Memory()
+    memory.begin_batch("play", ["a"], 1.0)
+    remember(str(tmp_path), "r1", memory)
+    found = recall(str(tmp_path), "r1")
+    assert found.batches[-1][0] == ["a"] and found.is_over(["a"])
