@@ -26,5 +26,3 @@ html_show_sphinx = False
 html_use_smartypants = True
 html_use_index = False
 html_copy_source = False
-html_static_path = ["static"]
-html_css_files = ["site.css"]

@@ -51,7 +51,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     patterns,
     refuse,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hook_files import chain, text_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hook_files import acting, text_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._moves import Mover
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._names import misspelt
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import Host, PlayOfTask
@@ -138,7 +138,10 @@ class ActionModule(ControllerAction):
             "changed": False,
             "results": {host: json.dumps(own) for host, own in told.items()},
             "wave_results": {host: json.dumps(own) for host, own in in_wave.items() if own},
-            "hooks": {name: chain(own.files(MODE, text_of)) for name, own in hooks.items()},
+            "acting": acting(
+                {name: own.files(MODE, text_of) for name, own in hooks.items()},
+                [host for host, own in in_wave.items() if own],
+            ),
             "token": asked.token,
             "memory": asked.dump(),
         }

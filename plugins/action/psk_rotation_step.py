@@ -42,7 +42,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._guards import
     patterns,
     refuse,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hook_files import chain, text_of
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._hook_files import acting, chain, text_of
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._names import misspelt
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
     DAY,
@@ -74,7 +74,6 @@ STEPS = ("wave", "roll_back", "settle")
 SITE = "ipsec_tunnels_site"
 # What a run of each mode is called.
 WORDS = {"rotate": "rotation", "reconcile": "reconciliation", "confirm": "confirmation", "rollback": "rollback"}
-SUCCEEDED = "psk_rotation/succeeded.yml"
 
 
 class ActionModule(ControllerAction):
@@ -364,7 +363,7 @@ def _shown(
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: chain(files) for host, files in state.hooks.items()},
-        "acting": {host: chain([*state.hooks.get(host, ()), SUCCEEDED]) for host, own in wave_results.items() if own},
+        "acting": acting(state.hooks, [host for host, own in wave_results.items() if own]),
         "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),

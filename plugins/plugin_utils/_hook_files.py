@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
+
+# The last file of a device that has a tunnel in flight: it reports that the others have succeeded.
+SUCCEEDED = "psk_rotation/succeeded.yml"
 
 
 @functools.cache
@@ -23,6 +26,11 @@ def text_of(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as exc:
         raise InputError(f"{path} can't be read ({os.strerror(exc.errno or 0)})") from None
+
+
+def acting(hooks: Mapping[str, Sequence[str]], hosts: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """What devices with a tunnel in flight run: their own task files, and the report of their success."""
+    return {host: chain([*hooks.get(host, ()), SUCCEEDED]) for host in hosts}
 
 
 def chain(files: Sequence[str]) -> list[dict[str, str]]:

@@ -92,7 +92,7 @@ def going(
     unfinished: dict[str, Planned] = {}
     for tunnel_id, entry in before.items():
         if statuses.get(tunnel_id) not in _status.done_in(mode):
-            unfinished[entry.group] = entry
+            unfinished.setdefault(entry.group, entry)
     ready, others = [], []
     for entry in waves[index]:
         sibling = unfinished.get(entry.group)

@@ -595,6 +595,12 @@ def test_who_waits_says_for_whom_and_why(status: str, excused: bool, why: str) -
     assert [(x.reason, x.excused) for x in others] == [(f"'T1', which backs it up, {why}", excused)]
 
 
+def test_the_third_of_a_group_waits_for_the_first_as_the_second_does() -> None:
+    three = waves([entry("t1", "g")], [entry("t2", "g")], [entry("t3", "g")])
+    _ready, others = going(three, 2, {"t1": "waiting", "t2": "skipped"}, {"localhost"}, 0, 10)
+    assert [(x.reason, x.excused) for x in others] == [("'T1', which backs it up, waits for confirmation", True)]
+
+
 def test_what_is_resumed_waits_for_no_sibling() -> None:
     resumed = waves([entry("t1", "g")], [entry("t3", "g", "resume")])
     ready, _others = going(resumed, 1, {"t1": "in_doubt"}, {"localhost"}, 0, 10)
