@@ -169,14 +169,17 @@ class Jobs:
     def launch(self, endpoint: str, template: Fields, body: Mapping[str, Any]) -> Fields:
         """A launch by a person or a rule; raises Refused."""
         is_job = endpoint == "job_templates"
-        found = judge(template, self._store.survey(endpoint, template["id"]), body)
+        survey = self._store.survey(endpoint, template["id"])
+        found = judge(template, survey, body, *((PROMPTS,) if is_job else ()))
         if is_job:
+            # ansible-rulebook always sends a limit: what is no variable is left aside.
+            found.errors |= judge(template, survey, {"extra_vars": body.get("extra_vars")}).errors
             self._judge_project(template, found.errors)
         if found.errors:
             raise Refused(found.errors)
         job = self._make(endpoint, template, found.accepted)
         self._start(self._run_job if is_job else self._run_workflow, job, template)
-        return {**job, "ignored_fields": {}}
+        return {**job, "ignored_fields": found.rejected}
 
     def _judge_project(self, template: Fields, errors: Fields) -> None:
         project = self._store.objects["projects"].get(template["project"] or 0)

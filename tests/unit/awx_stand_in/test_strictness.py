@@ -146,8 +146,15 @@ def test_what_a_template_does_not_ask_for_is_refused_at_launch_and_in_a_schedule
     answer = api.call("POST", "schedules", body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"extra_data"}
-    assert api.call("POST", f"{kind}/{number}/launch", {"limit": "a"}).status_code == 400
     assert ran == []
+
+
+def test_a_limit_that_is_not_asked_for_is_refused_by_a_workflow_and_left_aside_by_a_job_template(api: Api) -> None:
+    limited = {"limit": "a"}
+    assert api.call("POST", f"workflow_job_templates/{api.workflow()}/launch", limited).status_code == 400
+    answer = api.call("POST", f"job_templates/{api.template()}/launch", limited)
+    assert (answer.status_code, answer.json()["ignored_fields"]) == (201, limited)
+    api.wait(answer.json()["job"])
 
 
 def test_what_a_nodes_template_no_longer_asks_for_is_dropped_when_the_workflow_runs(
