@@ -21,7 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARIABLE = re.compile(
     r"(?<![\w.])((?:psk_rotation|export_tunnels|adopt_psks|show_psk|audit_psks|repair_psks|magicwan_awx|demo)_\w*[a-z])\b"
 )
-NOT_SET_BY_USERS = re.compile(r"_(found|fed)$|^psk_rotation_(handover|summary|results)$|^demo_(device|summary)$")
+NOT_SET_BY_USERS = re.compile(
+    r"_(found|fed|lacks|is_of_another)$|^psk_rotation_(handover|summary|results)$|^demo_(device|summary)$"
+)
 OF_THE_ROLE = ("psk_rotation_confirmation", "psk_rotation_device_tasks", "psk_rotation_unknown_psk")
 
 
