@@ -247,6 +247,7 @@ AS_VARIABLES: dict[str, Prepare] = {
     "filter/ipsec_tunnels_yaml": lambda world: Place(before=[READ]),
     "filter/psk_audit": of_audit,
     "filter/psk_audit_csv": of_audit_csv,
+    "filter/psk_audit_metrics": of_audit_csv,
 }
 # Examples with a test of their own below.
 ALONE = {"filter/psk_rotation_handover", "inventory/ipsec_tunnels", "event_source/tunnel_health"}
