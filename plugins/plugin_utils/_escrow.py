@@ -138,12 +138,13 @@ class Escrow(Mover):
     def _short(self, psks: Mapping[str, str]) -> list[str]:
         """The tunnels whose lease would not outlast a request. Raises StoppedError if one must not be sent at all."""
         if not self._is_fresh():
-            self._looked = _now()
+            began = _now()
             self.read([*psks, *self._others()])
             blocked = self._in_the_way(self.claim())
             if blocked:
                 why = ", ".join(f"{x.name!r} is {x.state}" for x in blocked.values())
                 raise StoppedError(f"what backs up {self.named(blocked)} is in flight ({why}); nothing was sent")
+            self._looked = began
         claim = self.claim()
         lost, short = [], []
         for tunnel_id, psk in psks.items():
@@ -285,8 +286,9 @@ class Escrow(Mover):
     def _read_back(self, sending: Sequence[str], others: Collection[str]) -> None:
         """What is not there was not stored. A later version is another run's; the guard finds that out."""
         stored = {i: t.cast(Stored, self._known[i]) for i in sending}
-        self._looked = _now()
+        began = _now()
         self.load([*sending, *others])
+        self._looked = began
         for tunnel_id, before in stored.items():
             back = self._known[tunnel_id]
             if (

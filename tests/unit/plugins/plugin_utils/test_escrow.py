@@ -309,6 +309,36 @@ def test_the_guard_stops_when_the_escrow_can_not_be_read(clock: list[float]) -> 
         working.guard(psks)
 
 
+def test_a_look_that_has_failed_is_repeated_before_the_next_request(clock: list[float]) -> None:
+    store = MemoryStore()
+    working, psks = taken_and_looked(store)
+    take(store, "t0", by=LATER)
+    load = store.load
+
+    def down(*dummy: object) -> None:
+        store.load = load  # type: ignore[method-assign]
+        raise EscrowError("the escrow is down")
+
+    store.load = down  # type: ignore[method-assign,assignment]
+    clock[0] = 10
+    with pytest.raises(StoppedError, match="the escrow is down"):
+        working.guard(psks)
+    with pytest.raises(StoppedError, match="another run has taken over tunnel 0"):
+        working.guard(psks)
+
+
+def test_a_sibling_in_flight_stops_the_next_request_too(clock: list[float]) -> None:
+    store = MemoryStore({"t0": known(), "t1": known()})
+    working = escrow(store)
+    taken = working.take({"t0": TARGETS["t0"]}, {"t0": ["t1"]}, willing)
+    psks = {i: x for i, x in taken.psks.items() if x is not None}
+    store.put("t1", record_in(APPLIED))
+    clock[0] = 10
+    for _request in range(2):
+        with pytest.raises(StoppedError, match="what backs up tunnel 0 is in flight"):
+            working.guard(psks)
+
+
 @pytest.mark.parametrize(("minutes", "renewed"), [(10, False), (14.9, True), (20, True)])
 def test_a_lease_that_would_not_outlast_the_request_is_renewed(
     clock: list[float], minutes: float, renewed: bool
