@@ -61,6 +61,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._targets import (
+    not_to_confirm,
     still_to_roll_back,
     still_to_take,
     target_of,
@@ -240,12 +241,11 @@ class Rotation:
         known = escrow.read([x.id for x in ready])
         stuck = escrow.stick({x.id: x.trace for x in ready if x.id in known and _is_foreign(known[x.id], x.trace)})
         places = {x.id: (x.name, x.host) for x in ready}
-        state = after(state, _results.outcomes(stuck, places), changed=state.changed or stuck.changed)
-        waiting = [
-            Flying(x.id, x.name, x.host, known[x.id].rotation_id or "")
-            for x in ready
-            if x.id in known and x.id not in stuck.moved and x.id not in stuck.refused
-        ]
+        kept = {x.id: why for x in ready if (why := not_to_confirm(known.get(x.id), x.trace))}
+        left = [Outcome(i, *places[i], _status.SKIPPED, reason=why) for i, why in kept.items()]
+        state = after(state, [*left, *_results.outcomes(stuck, places)], changed=state.changed or stuck.changed)
+        others = {*kept, *stuck.moved, *stuck.refused}
+        waiting = [Flying(x.id, x.name, x.host, known[x.id].rotation_id or "") for x in ready if x.id not in others]
         state = replace(state, in_flight=waiting)
         if not state.devices:
             said = {x.host: {"wave": state.token, "done": True, "finished": time.time()} for x in waiting}

@@ -64,3 +64,12 @@ def still_to_roll_back(entries: Sequence[Planned]) -> Judge:
             raise Refused("another run has gone on with it meanwhile; look, and run again")
 
     return judge
+
+
+def not_to_confirm(record: Record | None, trace: _psk.Trace) -> str | None:
+    """Why what waits must not be confirmed, although nobody else is seen to have set a PSK; None if it may be."""
+    if record is None:
+        return "the escrow has no record of it any more"
+    if trace.missing or _psk.compare(record.expected(), trace) == _psk.LATE:
+        return "Cloudflare has set another PSK since, or has none: run reconcile_psks first"
+    return None

@@ -132,3 +132,24 @@ def test_a_late_request_is_seen_in_every_mode(mode: str) -> None:
         after = it.run(hosts=("a",), mode=mode)
         assert (after.rc == 0) == (mode == "reconcile")
         assert it.agree(it.a) == (mode == "reconcile")
+
+
+def test_nothing_is_confirmed_that_an_older_request_has_replaced_since_the_plan() -> None:
+    """The doubled request of a rotation that was rolled back comes while a run confirms: "delivered", rc 0."""
+    with stage(confirmation="manual") as it:
+        it.script.delay = 1200
+        it.run("request doubled", hosts=("a",))
+        it.run(hosts=("a",), mode="rollback")
+        it.run(hosts=("a",), mode="confirm")
+        it.run(hosts=("a",), force=True)
+        slow = it.go(it.start(hosts=("a",), mode="confirm"), until="list answered")
+        it.go(slow, until="step")
+        it.world.advance(1200)
+        assert it.a.psk == "K3"
+        it.go(slow)
+        assert it.status(slow, it.a) == _status.SKIPPED
+        assert it.record(it.a).state == APPLIED
+        assert slow.rc != 0
+        it.run(hosts=("a",), mode="reconcile")
+        it.run(hosts=("a",), mode="confirm")
+        assert it.agree(it.a)
