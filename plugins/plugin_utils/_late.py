@@ -61,7 +61,7 @@ def disturbed(record: Record, given: str, claim: Claim) -> Moved:
     elif record.state == ROLLING_BACK:
         record = note(replace(record, rollback=Rollback(at_least=True)), "to be set again", claim)
     else:
-        pending = replace(t.cast(Pending, record.pending), applied_on=None, delivered=False)
+        pending = replace(t.cast(Pending, record.pending), applied_on=None, delivered=False, disturbed=True)
         record = note(record.of_state(IN_DOUBT, pending=pending), "to be set again", claim)
     return Moved(replace(record, reason=DISTURBED), status_of(record))
 

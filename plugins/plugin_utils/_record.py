@@ -93,7 +93,7 @@ class Pending:
 
     ``baseline`` is the time that Cloudflare showed when the rotation began, ``reported`` the one that it showed before
     the latest attempt; ``attempt`` counts how often the PSK was to be sent, from 1. ``delivered``: since Cloudflare has
-    it, its device's tasks have succeeded.
+    it, its device's tasks have succeeded. ``disturbed``: a run that was late may have brought the device another one.
     """
 
     psk: str = field(repr=False)
@@ -105,6 +105,7 @@ class Pending:
     applied_on: str | None = None
     at_least: bool = False
     delivered: bool = False
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)

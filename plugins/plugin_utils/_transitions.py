@@ -164,7 +164,7 @@ def applied(
     if record.state not in (PREPARED, IN_DOUBT, APPLIED) or not record.pending:
         raise Refused(f"the record is {record.state}, so no PSK can have been applied")
     at_least = repeated or record.pending.attempt > 1 or may_be_disturbed(record, claim)
-    pending = replace(record.pending, applied_on=applied_on, at_least=at_least, delivered=False)
+    pending = replace(record.pending, applied_on=applied_on, at_least=at_least, delivered=False, disturbed=False)
     return Moved(note(record.of_state(APPLIED, pending=pending, reason=None), "applied", claim), _status.APPLIED)
 
 
@@ -172,7 +172,7 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     """The API has refused the PSK.
 
     One that may have been sent before is given up only when the tunnel still reports the time of before, and not at the
-    second attempt; otherwise the tunnel is in doubt. In any case the PSK is kept.
+    second attempt; otherwise the tunnel is in doubt, as is one whose device may hold another PSK. It is kept in any case.
     """
     record = replace(_held(record, claim), reason=f"refused: {reason}", lease=None)
     if record.state == ROLLING_BACK:
@@ -184,7 +184,7 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     # What is set again is set because Cloudflare or the device may hold another one.
     again = record.current is not None and record.current.psk == pending.psk
     moved = not same_time(pending.reported, pending.baseline)
-    if pending.attempt == 2 or (pending.attempt > 2 and (moved or again)):
+    if pending.disturbed or pending.attempt == 2 or (pending.attempt > 2 and (moved or again)):
         return Moved(note(record.of_state(IN_DOUBT), "refused, still in doubt", claim), _status.IN_DOUBT)
     record = discard(record, pending, claim).of_state(IDLE, pending=None)
     return Moved(note(record, "refused", claim), _status.REFUSED)

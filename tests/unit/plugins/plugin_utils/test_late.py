@@ -206,3 +206,19 @@ def test_a_psk_that_is_set_again_stays_in_doubt_however_often_it_is_refused() ->
         by = replace(OTHER, owner=f"run {number}")
         record = _transitions.refused(prepare(record, 1, "x", by).record, "no", by).record
         assert (record.state, record.psk_to_send()) == (IN_DOUBT, "new")
+
+
+def test_a_rotation_whose_device_may_hold_another_psk_stays_in_doubt_when_cloudflare_refuses_it() -> None:
+    """The record would be about its current PSK again, and the device would hold that of the late run."""
+    by, record = ME, disturbed(record_in(PREPARED), "another", OTHER).record
+    for number in range(3):
+        record = _transitions.refused(record, "no", by).record
+        assert (record.state, record.psk_to_send()) == (IN_DOUBT, "new")
+        by = replace(OTHER, owner=f"run {number}")
+        record = prepare(record, LONG_AGO, "x", by).record
+
+
+def test_a_psk_that_was_set_after_all_is_one_as_any_other() -> None:
+    record = disturbed(record_in(PREPARED), "another", OTHER).record
+    after = _transitions.applied(record, at(1), ME).record
+    assert after == replace(_transitions.applied(record_in(PREPARED), at(1), ME).record, history=after.history)
