@@ -420,6 +420,16 @@ def test_a_late_run_whose_device_has_failed_marks_the_tunnel_before_it_rolls_bac
     assert store[tunnel.id].state == "in_doubt"
 
 
+def test_a_late_run_that_comes_too_late_to_roll_back_marks_the_tunnel(rotation: Rotation, store: MemoryStore) -> None:
+    """A device that did not report back may still be at work."""
+    begin(rotation)
+    late = rotation.settle(wave(rotation, begin_with_device(rotation), 0, DEVICE), {})
+    tunnel = late.to_roll_back[0]
+    two_other_runs(rotation)
+    rotation.roll_back(late)
+    assert store[tunnel.id].state == "in_doubt"
+
+
 # -- rollbacks of earlier rotations -----------------------------------------------------------------------------------
 
 
