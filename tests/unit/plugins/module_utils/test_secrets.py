@@ -10,8 +10,10 @@ import json
 import shlex
 import string
 import urllib.parse
+from collections import Counter
 
 import pytest
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _secrets
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import (
     censor,
@@ -35,6 +37,19 @@ def test_a_generated_psk_has_48_letters_and_digits_and_begins_with_a_letter() ->
 
 def test_generated_psks_differ() -> None:
     assert len({generate_psk() for _number in range(1000)}) == 1000
+
+
+def test_each_character_is_as_likely_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of each byte once, each character comes four times, and the bytes that are too many never."""
+    monkeypatch.setattr(_secrets.secrets, "token_bytes", lambda count: bytes(range(256)))
+    assert set(Counter(generate_psk(1 + 248)[1:]).values()) == {4}
+    assert set(Counter(_secrets._drawn(string.ascii_letters, 208)).values()) == {4}
+
+
+def test_bytes_are_drawn_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([b"\xff" * 2, b"\x00" * 2, b"\xff" * 38 + b"\x01", *[b"\x01" * 5] * 4])
+    monkeypatch.setattr(_secrets.secrets, "token_bytes", lambda count: next(drawn))
+    assert generate_psk(20) == "a" + "b" * 19
 
 
 @given(st.integers(min_value=20, max_value=64))
