@@ -78,7 +78,7 @@ class Oracle:
         elif record.state != PREPARED and not self._is_repaired(tunnel):
             self._flying.add(tunnel.id)
         was, now = before.lease if before else None, record.lease
-        if was and now and was.owner != now.owner and self._lives_beside(writer, was.owner):
+        if was and (now is None or was.owner != now.owner) and self._lives_beside(writer, was.owner):
             self.fail(ALONE, f"{writer} takes {tunnel.name} from {was.owner}, which is seen to live")
         became_stuck = record.state == STUCK and (before is None or before.state != STUCK)
         if became_stuck and not self._may_be_blamed(tunnel):
@@ -88,7 +88,9 @@ class Oracle:
         runs = self._world.runs
         other = next((x for x in runs.values() if x.owner == owner), None)
         mine = runs.get(writer)
-        return bool(other and mine and mine.machine == other.machine and not (other.dead or other.over))
+        if other is None or mine is None or other is mine:
+            return False
+        return mine.machine == other.machine and not (other.dead or other.over)
 
     def _may_be_blamed(self, tunnel: Tunnel) -> bool:
         """Whether its time can't be known to be ours: nor can it where ASSUMPTION PSK-CLOCK leaves it open."""

@@ -107,7 +107,7 @@ class Run:
         self.looked: dict[str, float] = {}
         self.hub: greenlet | None = None
         self.greenlet: greenlet | None = None
-        # The tunnels whose devices it has brought keys, and of which no record says so yet.
+        # The tunnels that it had lost when it brought their devices keys, and of which no record says so yet.
         self.unsettled: set[str] = set()
         self._lost: set[str] = set()
         self._evidence: dict[str, Mapping[str, Any]] = {}
@@ -326,7 +326,9 @@ class Run:
                 if result.psk is None:
                     return f"no PSK for {result.name}"
                 tunnel.device, tunnel.giver = result.psk, self.name
-                self.unsettled.add(tunnel.id)
+                lease = world.records[tunnel.id].record.lease
+                if lease is None or lease.owner != self.owner:
+                    self.unsettled.add(tunnel.id)
                 if world.lines is not None:
                     self._say(f"the device {host} has {tunnel.device} for {tunnel.name}")
                 world.oracle.key_set(tunnel)
