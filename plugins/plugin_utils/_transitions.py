@@ -172,8 +172,8 @@ def refused(record: Record, reason: str | None, claim: Claim) -> Moved:
     """The API has refused the PSK.
 
     One that may have been sent before is given up only when the tunnel still reports the time of before, and not at the
-    second attempt; otherwise the tunnel is in doubt, as is one whose device may hold another one. In any case the PSK is
-    kept.
+    second attempt; otherwise the tunnel is in doubt, as is one whose device may hold another PSK. In any case its
+    PSK is kept.
     """
     record = replace(_held(record, claim), reason=f"refused: {reason}", lease=None)
     if record.state == ROLLING_BACK:
