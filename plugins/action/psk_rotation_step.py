@@ -56,7 +56,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import (
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import PlayOfTask
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._report import merged, plan_lines, report_of
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, summary
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import in_check, postponed, summary
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import (
     Memory,
@@ -156,6 +156,13 @@ class ActionModule(ControllerAction):
             host: {**summary(own, len(after.waves), after.rotation_id, after.mode), **others}
             for host, own in results.items()
         }
+        if memory.is_over(self.variables.get("ansible_play_hosts") or ()):
+            memory.due, memory.postponed = {**memory.due, **memory.postponed}, {}
+        else:
+            for host, own in summaries.items():
+                if postponed(results[host], after.mode):
+                    memory.postponed[host] = own["failures"]
+                    own.update(failures="", left_alone=own["failures"])
         before = {host: {"failures": due, "left_alone": ""} for host, due in memory.due.items() if host not in results}
         memory.keep(results)
         memory.due = {host: failures for host, failures in memory.due.items() if host not in results}
@@ -223,6 +230,7 @@ class ActionModule(ControllerAction):
             reach={x: own.reach for x, own in hooks.items() if own.acts and own.reach and mode != "confirm"},
             failed_before=memory.failed(batch, mode),
             first_wave=memory.waves,
+            later=memory.later(self.variables.get("ansible_play_hosts") or ()),
             max_age=parse_age(arguments["max_age"], "psk_rotation_max_age"),
             force=arguments["force"],
             wave_size=arguments["wave_size"],

@@ -43,7 +43,8 @@ class Options:
     or ``last``, each tunnel's latest if it is no older than ``rollback_within``, in seconds.
     ``devices`` are the hosts with tasks of their own, ``verifying`` those whose tasks prove a PSK, ``chosen`` those on
     which the user has said how to confirm; ``hooks`` and ``reach`` are their task files. ``failed_before`` and
-    ``first_wave`` count failures and waves of earlier batches; ``sites`` are by device.
+    ``first_wave`` count failures and waves of earlier batches; ``later`` are the hosts of later ones; ``sites`` are by
+    device.
     """
 
     hosts: frozenset[str]
@@ -55,6 +56,7 @@ class Options:
     reach: Mapping[str, str] = field(default_factory=dict)
     failed_before: int = 0
     first_wave: int = 0
+    later: frozenset[str] = frozenset()
     max_age: int | None = None
     force: bool = False
     wave_size: int = MAX_WAVE_SIZE
@@ -237,7 +239,9 @@ def _placed(
             why = "waits for confirmation" if waits else f"is {state} and must be finished first"
             reason = f"{sibling.name!r}, which backs it up, {why}"
             excused = waits and entry.sound and entry.status == _status.DUE
-            return "left", replace(entry, status=_status.SKIPPED, reason=reason, excused=excused)
+            postponed = not waits and sibling.host in options.later
+            told = replace(entry, status=_status.SKIPPED, reason=reason, excused=excused, postponed=postponed)
+            return "left", told
     return _resumed(entry, records.get(entry.id), options) if entry.status == _status.RESUME else ("ready", entry)
 
 

@@ -98,6 +98,7 @@ def first_result(tunnel: Mapping[str, t.Any], entry: Planned, record: Record | N
         status=entry.status,
         reason=entry.reason,
         excused=entry.excused,
+        postponed=entry.postponed,
         psk=record.psk_of_device() if record and entry.status != _status.STUCK else None,
         ipsec_id=ipsec_id,
         ike_ids={
@@ -138,7 +139,7 @@ def _told(result: Result, outcomes: Sequence[Outcome]) -> Result:
         told = {key: getattr(outcome, key) for key in _TOLD if getattr(outcome, key) is not None}
         psk = outcome.psk if outcome.known else result.psk
         changed = outcome.status in _status.CHANGED
-        result = replace(result, **told, psk=psk, excused=outcome.excused, changed=changed)
+        result = replace(result, **told, psk=psk, excused=outcome.excused, postponed=False, changed=changed)
         if outcome.ipsec_id:
             known = result.ike_ids
             ids = _ike_ids(known.get("fqdn"), known.get("user_fqdn"), outcome.ipsec_id)
@@ -244,6 +245,13 @@ def failures(found: Sequence[Result], mode: str = "rotate") -> str:
     harmless = _status.harmless_in(mode)
     bad = [x for x in found if not x.is_fine(harmless)]
     return f"{len(bad)} of {len(found)} tunnels are not done: {_each(bad)}" if bad else ""
+
+
+def postponed(found: Sequence[Result], mode: str = "rotate") -> bool:
+    """Whether all tunnels that are not done wait for one that a later batch of this run finishes."""
+    harmless = _status.harmless_in(mode)
+    bad = [x for x in found if not x.is_fine(harmless)]
+    return bool(bad) and all(x.postponed for x in bad)
 
 
 def left_alone(found: Sequence[Result], mode: str = "rotate") -> str:

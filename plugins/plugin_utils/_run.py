@@ -37,7 +37,9 @@ class Memory:
     those of a check run, as a reviewer gets them. ``silent`` are hosts that have not reported back, and so may take no
     further part although they are in the play; ``unclaimed`` tunnels that no host of the play has. ``due`` are the
     failures of each host that it has not reported: a host that has left the play can't, so that one of a later batch
-    does. ``began`` is the beginning of the run, in seconds since 1970, ``batches`` are the hosts and the beginning of
+    does. ``postponed`` are failures for which a host does not fail before the last batch: if all hosts of a batch
+    failed, Ansible would end the play before what they wait for is finished.
+    ``began`` is the beginning of the run, in seconds since 1970, ``batches`` are the hosts and the beginning of
     each batch of the ``play`` that goes on; ``last`` is the latest rotation by the escrow, in a run that only reports.
     """
 
@@ -48,6 +50,7 @@ class Memory:
     places: dict[str, list[str | None]] | None = None
     plans: list[dict[str, t.Any]] = field(default_factory=list)
     due: dict[str, str] = field(default_factory=dict)
+    postponed: dict[str, str] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
     began: float = 0.0
@@ -62,9 +65,13 @@ class Memory:
         self.play = play
         self.batches.append((list(hosts), now))
 
+    def later(self, left: Iterable[str]) -> frozenset[str]:
+        """The hosts of those that are left in the play whose batch comes later."""
+        return frozenset(left).difference(*(hosts for hosts, dummy in self.batches))
+
     def is_over(self, left: Iterable[str]) -> bool:
         """Whether all hosts that are left in the play have had their batch."""
-        return set(left) <= {host for hosts, dummy in self.batches for host in hosts}
+        return not self.later(left)
 
     def failed(self, but: Iterable[str], mode: str) -> int:
         """How many tunnels of other hosts have failed; one that waits for another is no failure of its own."""

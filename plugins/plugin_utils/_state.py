@@ -75,6 +75,7 @@ class Result:
     reason: str | None
     changed: bool = False
     excused: bool = False
+    postponed: bool = False
     psk: str | None = field(default=None, repr=False)
     ipsec_id: str | None = None
     ike_ids: Mapping[str, str | None] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class Result:
     def to_dict(self) -> dict[str, t.Any]:
         """As Ansible's users get it: the addresses stand beside the other keys."""
         found = _plain(self)
-        del found["addresses"], found["excused"]
+        del found["addresses"], found["excused"], found["postponed"]
         return {**found, **self.addresses}
 
     def is_fine(self, harmless: frozenset[str]) -> bool:

@@ -21,7 +21,8 @@ class Planned:
 
     ``generation`` is that of its record when it was planned. ``sent``: an earlier run has sent its PSK, as far as
     can be seen. ``sound``: as far as is known, Cloudflare holds the PSK
-    that the record says. ``excused``: it is skipped, and that needs nobody.
+    that the record says. ``excused``: it is skipped, and that needs nobody. ``postponed``: it is skipped for a tunnel
+    that a later batch of this run finishes.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Planned:
     sent: bool = False
     sound: bool = True
     excused: bool = False
+    postponed: bool = False
 
 
 def build_waves(entries: Sequence[Planned], size: int, canary: int = 0) -> list[list[Planned]]:

@@ -15,6 +15,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NA
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._plan import Options
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Claim
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._results import postponed
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._rotation import Rotation
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import Memory
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import Result, State, load
@@ -110,6 +111,9 @@ class Run:
         # The tunnels that it had lost when it brought their devices keys, and of which no record says so yet.
         self.unsettled: set[str] = set()
         self._lost: set[str] = set()
+        self._begun: set[str] = set()
+        # Whether a host has not failed yet for what waits for a later batch.
+        self._postponed = False
         self._evidence: dict[str, Mapping[str, Any]] = {}
         self._memory = Memory()
 
@@ -193,8 +197,9 @@ class Run:
         hosts, failed = self.wish.hosts, False
         for start in range(0, len(hosts), self.wish.serial):
             batch = hosts[start : start + self.wish.serial]
+            self._begun |= set(batch)
             bad = self._batch(batch)
-            failed = failed or bool(bad)
+            failed = failed or bool(bad) or self._postponed
             if len(bad) == len(batch):
                 break
         self.rc = 2 if failed else 0
@@ -215,7 +220,9 @@ class Run:
         harmless = _status.harmless_in(self.wish.mode)
         self._memory.keep(state.results)
         for host, own in state.results.items():
-            if any(not x.is_fine(harmless) for x in own):
+            if postponed(own, self.wish.mode) and self._begun < set(self.wish.hosts):
+                self._postponed = True
+            elif any(not x.is_fine(harmless) for x in own):
                 bad.add(host)
             self.results.update({x.id: x for x in own})
         return bad
@@ -232,6 +239,7 @@ class Run:
             reach={x: "reach.yml" for x in batch if wish.hooks[x].device and wish.mode != "confirm"},
             failed_before=self._memory.failed(batch, wish.mode),
             first_wave=self._memory.waves,
+            later=frozenset(wish.hosts) - self._begun,
             max_age=wish.max_age,
             force=wish.force,
             wave_size=wish.wave_size,

@@ -153,3 +153,16 @@ def test_nothing_is_confirmed_that_an_older_request_has_replaced_since_the_plan(
         it.run(hosts=("a",), mode="reconcile")
         it.run(hosts=("a",), mode="confirm")
         assert it.agree(it.a)
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_run_in_batches_finishes_what_another_has_left_in_a_later_one(force: bool) -> None:
+    """The first batch waits for the second, and failed before it: no plain re-run ended the trouble."""
+    with stage(force=force) as it:
+        it.kill(it.go(it.start(hosts=("b",)), until="device"))
+        it.world.advance(1000)
+        after = it.run(serial=1)
+        assert after.rc != 0
+        assert it.status(after, it.a) == _status.SKIPPED
+        assert it.agree(it.b)
+        assert it.run(serial=1).rc == 0

@@ -147,6 +147,21 @@ def test_after_a_stop_the_next_run_finishes(stage: Stage) -> None:
     assert_healed(stage)
 
 
+def test_a_batch_that_waits_for_a_later_one_fails_at_the_end_of_the_play(stage: Stage) -> None:
+    """If it failed at once, Ansible would end the play before the later batch, in each run anew."""
+    (one, other), (third, _fourth) = stage.sites()[:2]
+    ids = [x["id"] for x in (one, other, third)]
+    own = {f"device{n}": {"ansible_connection": "local", "psk_rotation_tunnels": [i]} for n, i in enumerate(ids)}
+    inventory = {"all": {"hosts": own}}
+    broken = {"broken_devices": ["device1"]}
+    stage.rotate_devices(broken, inventory=inventory, args=["--limit", "device1"], then=()).failed()
+    run = stage.rotate_devices({"psk_rotation_serial": 1}, inventory=inventory, then=()).failed()
+    assert [run.statuses(x) for x in own] == [{ids[0]: "skipped"}, {ids[1]: "delivered"}, {ids[2]: "delivered"}]
+    assert "which backs it up, is applied and must be finished first" in run.failures[-1]
+    stage.rotate_devices({"psk_rotation_serial": 1}, inventory=inventory, then=()).ok()
+    assert {i: x["state"] for i, x in stage.escrow().items()} == dict.fromkeys(ids, "idle")
+
+
 @pytest.mark.parametrize("path", ["no/such/file.yml", "/no/such/file.yml"])
 def test_device_tasks_that_are_not_there_are_noticed_before_the_first_write(stage: Stage, path: str) -> None:
     run = stage.rotate_devices({"psk_rotation_device_tasks": path}, then=()).failed()

@@ -359,6 +359,13 @@ def test_a_tunnel_waits_for_a_sibling_that_another_play_must_finish_and_says_so(
     ]
 
 
+@pytest.mark.parametrize(("later", "postponed"), [(["a"], True), ([], False)])
+def test_what_waits_for_a_later_batch_is_no_failure_of_this_one(later: list[str], postponed: bool) -> None:
+    owners = {"a": ["t1"], "b": ["t2"]}
+    found = plan(PAIR, {"t1": record_in(IN_DOUBT)}, owners, hosts=frozenset(["b"]), later=frozenset(later))
+    assert [(x.id, x.status, x.excused, x.postponed) for x in found.left] == [("t2", "skipped", False, postponed)]
+
+
 def test_a_tunnel_waits_for_a_sibling_that_another_batch_must_finish() -> None:
     found = plan(PAIR, {"t1": record_in(IN_DOUBT)}, {"a": ["t1"], "b": ["t2"]}, hosts=frozenset(["b"]))
     assert left(found) == {"t2": "skipped"}

@@ -88,6 +88,12 @@ def test_a_play_is_over_when_all_hosts_that_are_left_have_had_their_batch() -> N
     assert memory.is_over(["b", "c"])
 
 
+def test_hosts_of_later_batches_are_those_that_are_left_and_have_not_begun() -> None:
+    memory = Memory()
+    memory.begin_batch("play", ["a", "b"], 1.0)
+    assert memory.later(["b", "c", "d"]) == {"c", "d"}
+
+
 def test_hosts_that_begin_again_are_no_further_batch() -> None:
     memory = Memory()
     for now in (1.0, 2.0):
