@@ -164,7 +164,7 @@ EXAMPLES = r"""
     psk_rotation_tunnels: [all]
     psk_rotation_escrow:
       backend: file
-      path: psks.vault.yml
+      path: ~/magicwan/psks.yml
   register: rotation
 """
 

@@ -201,7 +201,7 @@ def of_lookup(world: World) -> Place:
 def of_step(world: World) -> Place:
     escrow = world.folder / "psks.vault.yml"
     world.write_escrow(escrow)
-    return Place(edits={"psks.vault.yml": str(escrow)})
+    return Place(edits={"~/magicwan/psks.yml": str(escrow)})
 
 
 def of_health(world: World) -> Place:

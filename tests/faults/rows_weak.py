@@ -24,6 +24,8 @@ from tests.faults.scene import HOOKS, Run, Scene
 ROLE = "magicwan.cloudflare.psk_rotation"
 TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
 STATIC = "run"
+# Those of an adoption, which has no key to lose.
+OF_ADOPTION = ("adopt_verified", "adopt_unverified")
 FILES = (STATIC, "wave_of_some", "wave_reached", "reach", "wave", "device", "succeeded", "roll_back", "nothing")
 BAD = "dev01"
 LAST = "dev03"
@@ -46,6 +48,7 @@ OUTPUTS = (
     "psk_rotation_mode",
     "psk_rotation_failed_tunnels",
     "psk_rotation_hook_reason",
+    "psk_rotation_proven_tunnels",
     "customer_device_results",
     "customer_device_reason",
     "customer_device_comparisons",

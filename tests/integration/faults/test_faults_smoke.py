@@ -63,7 +63,10 @@ def test_every_name_that_a_run_sets_itself_is_tried_as_an_extra_variable() -> No
 
 
 def test_a_run_is_started_at_each_task_of_the_role() -> None:
-    assert {x.stem for x in (rows_weak.TASKS / "psk_rotation").glob("*.yml")} == set(rows_weak.FILES)
+    assert {x.stem for x in (rows_weak.TASKS / "psk_rotation").glob("*.yml")} == {
+        *rows_weak.FILES,
+        *rows_weak.OF_ADOPTION,
+    }
 
 
 @pytest.fixture
