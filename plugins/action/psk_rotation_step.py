@@ -160,6 +160,7 @@ class ActionModule(ControllerAction):
             memory.due, memory.postponed = {**memory.due, **memory.postponed}, {}
         else:
             for host, own in summaries.items():
+                memory.postponed.pop(host, None)
                 if postponed(results[host], after.mode):
                     memory.postponed[host] = own["failures"]
                     own.update(failures="", left_alone=own["failures"])
@@ -297,9 +298,11 @@ class ActionModule(ControllerAction):
 
     def _held(self, arguments: Arguments, ids: Sequence[str]) -> dict[str, Record] | None:
         """The records of these tunnels as the escrow has them now; None if it can't be read."""
+        if not ids:
+            return {}
         try:
             with self.store(arguments) as store:
-                return {i: x.record for i, x in store.load(ids).items()} if ids else {}
+                return {i: x.record for i, x in store.load(ids).items()}
         except EscrowError:
             return None
 

@@ -152,8 +152,9 @@ class Rotation:
         escrow = self._escrow_of(state)
         rotations = {x.id: x.rotation_id for x in going}
         taken = escrow.roll_back({x.id: x.reason for x in going}, rotations, {}, {})
-        escrow.mark_disturbed(_given(state, taken.moves.refused))
-        return self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
+        marked = escrow.mark_disturbed(_given(state, taken.moves.refused))
+        state = self._fly(state, escrow, taken, {x.id: (x.name, x.host) for x in going}, [])
+        return replace(state, changed=state.changed or marked.changed)
 
     def settle(self, state: State, evidence: Mapping[str, t.Any]) -> State:
         """Judges the wave in flight by what its devices have reported, and writes it down."""
@@ -175,14 +176,17 @@ class Rotation:
         to_roll_back: list[Flying] = []
         if state.operation == PREPARE and not self.validate_only:
             to_roll_back = [replace(x.tunnel, reason=x.reason) for x in failed]
+        changed = moves.changed
         if state.operation == PREPARE:
             outcomes += [not_done(x) for x in failed]
         else:
             left = escrow.release({x.tunnel.id: x.reason for x in failed}, rotations(failed))
             outcomes += _results.outcomes(left, places)
+            changed = changed or left.changed
         if state.operation != CONFIRM:
-            escrow.mark_disturbed(_given(state, {*moves.refused, *(x.tunnel.id for x in failed)}))
-        state = after(state, outcomes, changed=moves.changed)
+            marked = escrow.mark_disturbed(_given(state, {*moves.refused, *(x.tunnel.id for x in failed)}))
+            changed = changed or marked.changed
+        state = after(state, outcomes, changed=changed)
         self._tell(state)
         proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
         return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back, proven=proven))

@@ -19,10 +19,9 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 class Planned:
     """What is to become of one tunnel: ``status`` is due, resume, unchanged, waiting, stuck or skipped.
 
-    ``generation`` is that of its record when it was planned. ``sent``: an earlier run has sent its PSK, as far as
-    can be seen. ``sound``: as far as is known, Cloudflare holds the PSK
-    that the record says. ``excused``: it is skipped, and that needs nobody. ``postponed``: it is skipped for a tunnel
-    that a later batch of this run finishes.
+    ``generation`` is that of its record when it was planned. ``sent``: an earlier run has sent its PSK, as far as can
+    be seen. ``sound``: as far as is known, Cloudflare holds the PSK that the record says. ``excused``: it is skipped,
+    and that needs nobody. ``postponed``: it is skipped for a tunnel that a later batch of this run finishes.
     """
 
     id: str

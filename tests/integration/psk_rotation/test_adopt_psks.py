@@ -241,8 +241,9 @@ def test_a_readable_file_is_refused_unless_told(stage: Stage) -> None:
     adopt(stage, {"json": path}, {"adopt_psks_readable": True}).ok()
 
 
-def test_a_limit_that_leaves_localhost_out_is_refused_and_does_not_end_well(stage: Stage) -> None:
-    run = adopt(stage, {"psks": known(stage)}, inventory=stage.devices(), args=["--limit", "device0"]).failed()
+@pytest.mark.parametrize("limit", ["device0", "!localhost", "all:!localhost"])
+def test_a_limit_that_leaves_localhost_out_is_refused_and_does_not_end_well(stage: Stage, limit: str) -> None:
+    run = adopt(stage, {"psks": known(stage)}, inventory=stage.devices(), args=["--limit", limit]).failed()
     assert "localhost adopts PSKs, all that the source has, and --limit leaves it out" in run.failures[0]
     assert not stage.escrow_path.exists()
 

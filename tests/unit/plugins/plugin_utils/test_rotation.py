@@ -405,7 +405,7 @@ def test_a_device_that_a_late_run_has_configured_is_set_again_by_the_next(
     two_other_runs(rotation)
     newest = truth(simulator)[tunnel.id]
     late = rotation.settle(late, done(late))
-    assert "skipped" in statuses(late)
+    assert ("skipped" in statuses(late), late.changed) == (True, True)
     assert (store[tunnel.id].state, store[tunnel.id].psk_to_send()) == ("in_doubt", newest)
 
 
@@ -426,8 +426,8 @@ def test_a_late_run_that_comes_too_late_to_roll_back_marks_the_tunnel(rotation: 
     late = rotation.settle(wave(rotation, begin_with_device(rotation), 0, DEVICE), {})
     tunnel = late.to_roll_back[0]
     two_other_runs(rotation)
-    rotation.roll_back(late)
-    assert store[tunnel.id].state == "in_doubt"
+    state = rotation.roll_back(late)
+    assert (store[tunnel.id].state, state.changed) == ("in_doubt", True)
 
 
 # -- rollbacks of earlier rotations -----------------------------------------------------------------------------------
