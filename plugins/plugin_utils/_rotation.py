@@ -222,7 +222,8 @@ class Rotation:
             ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
-            ready = self._as_reported_now(ready, escrow)
+            ready, changed = self._as_reported_now(state, ready, escrow)
+            others += changed
         number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
         progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
@@ -304,27 +305,17 @@ class Rotation:
         if unproven and state.mode == "rollback":  # in any other it is the reason of a failure
             self.say(f"{state.progress.what}: {unproven}")
 
-    def _as_reported_now(self, entries: Sequence[Planned], escrow: Escrow) -> list[Planned]:
-        """The entries as the account shows them now: devices take their time, and people their keys.
-
-        A tunnel that is gone is left to the API, which refuses it by name.
-        """
+    def _as_reported_now(
+        self, state: State, entries: Sequence[Planned], escrow: Escrow
+    ) -> tuple[list[Planned], list[Planned]]:
+        """Which may go, and which may not, as the account is now: devices take their time, and people their keys."""
         if not entries:
-            return []
+            return [], []
         now = {x["id"]: x for x in self.client.list_tunnels()}
         moved = [x.id for x in entries if x.id in now and _psk.generated_on(now[x.id]) != x.trace.on]
         records = escrow.read(moved) if moved else {}
         learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
-        return [
-            replace(
-                x,
-                trace=_psk.trace_of(now[x.id], learned if x.trace.skew is None else x.trace.skew),
-                name=now[x.id]["name"],
-            )
-            if x.id in now
-            else x
-            for x in entries
-        ]
+        return _waves.as_reported(entries, now, learned, state.siblings)
 
 
 def _failed_so_far(state: State) -> int:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import Tunnel
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 
 
@@ -106,4 +108,30 @@ def going(
             others.append(replace(entry, status=_status.SKIPPED, reason=reason, excused=waits and entry.sound))
         else:
             ready.append(entry)
+    return ready, others
+
+
+def as_reported(
+    entries: Sequence[Planned],
+    now: Mapping[str, Tunnel],
+    skew: int | None,
+    siblings: Mapping[str, Sequence[str]],
+) -> tuple[list[Planned], list[Planned]]:
+    """The tunnels that may go as the account shows them ``now``, by id, and those that may not.
+
+    A tunnel that is gone is left to the API, which refuses it by name. If one that backs another up is gone, it may
+    have been made again under an id that the plan does not know, so the other does not begin. ``skew``, in ns, is that
+    of the list where the plan knew none.
+    """
+    ready, others = [], []
+    for entry in entries:
+        if entry.id in now:
+            tunnel = now[entry.id]
+            trace = _psk.trace_of(tunnel, skew if entry.trace.skew is None else entry.trace.skew)
+            entry = replace(entry, trace=trace, name=tunnel["name"])
+        if entry.sent or all(i in now for i in siblings.get(entry.id, ())):
+            ready.append(entry)
+        else:
+            reason = "a tunnel that backs it up was deleted or made again since the plan; run the role again"
+            others.append(replace(entry, status=_status.SKIPPED, reason=reason))
     return ready, others

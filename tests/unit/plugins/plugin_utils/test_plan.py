@@ -26,7 +26,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Key,
     Record,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned, build_waves, going
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned, as_reported, build_waves, going
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -629,3 +629,31 @@ def test_more_failures_than_allowed_stop_a_wave(failed: int, limit: int, stops: 
 
 def test_idle_is_where_a_record_needs_nothing() -> None:
     assert judge(record_in(IDLE), trace(LONG_AGO), options())[0] == "unchanged"
+
+
+# -- the account right before a wave ----------------------------------------------------------------------------------
+
+
+def account(*ids: str, minutes: float = LONG_AGO) -> dict[str, Any]:
+    return {x: tunnel(x, minutes=minutes) for x in ids}
+
+
+def test_a_tunnel_does_not_begin_once_what_backs_it_up_was_deleted_or_made_again() -> None:
+    ready, others = as_reported([entry("a")], account("a", "made-again"), None, {"a": ["b"]})
+    assert not ready
+    assert [(x.id, x.status, x.excused) for x in others] == [("a", _status.SKIPPED, False)]
+    assert "deleted or made again" in others[0].reason
+
+
+def test_a_tunnel_that_was_sent_is_finished_whatever_became_of_what_backs_it_up() -> None:
+    ready, others = as_reported([replace(entry("a"), sent=True)], account("a"), None, {"a": ["b"]})
+    assert ([x.id for x in ready], others) == (["a"], [])
+
+
+def test_a_tunnel_goes_with_the_name_and_the_time_that_the_account_shows_now() -> None:
+    ready, _others = as_reported([entry("a")], {"a": tunnel("a", "renamed", minutes=5)}, 7, {"a": []})
+    assert [(x.name, x.trace) for x in ready] == [("renamed", replace(trace(5), skew=ready[0].trace.skew))]
+
+
+def test_a_tunnel_that_is_gone_is_left_to_the_api() -> None:
+    assert as_reported([entry("a")], {}, None, {}) == ([entry("a")], [])
