@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -153,3 +154,29 @@ def test_tunnels_that_nobody_claims_are_told_and_are_in_the_summary(stage: Stage
     names = [x["name"] for x in others]
     assert f"no host of this play claims 3 of 4 tunnels: {', '.join(names)}" in run.result.stdout
     assert (run.summary()["unclaimed"], run.summary()["unclaimed_names"]) == (3, names)
+
+
+def test_a_fleet_that_the_escrow_does_not_know_is_not_rotated_even_by_force(stage: Stage) -> None:
+    name = next(iter(stage.tunnels().values()))["name"]
+    run = stage.rotate({"psk_rotation_unknown_psk": None, "psk_rotation_force": True}, then=())
+    assert_refused(stage, run, "psk_rotation_unknown_psk", name, "adopt")
+
+
+@pytest.mark.parametrize("path", ["psks.yml", "escrow/psks.yml", "{{ playbook_dir }}/../psks.yml"])
+def test_an_escrow_that_depends_on_the_working_folder_or_lies_in_the_collection(stage: Stage, path: str) -> None:
+    run = stage.rotate({"psk_rotation_escrow": {"backend": "file", "path": path}}, then=())
+    assert_refused(stage, run, "psk_rotation_escrow.path")
+
+
+@pytest.mark.parametrize("tunnels", [[1], True, [["all"]], {"all": True}])
+def test_tunnels_of_another_type(stage: Stage, tunnels: Any) -> None:
+    run = stage.rotate({"psk_rotation_tunnels": tunnels}, then=())
+    assert_refused(stage, run, "psk_rotation_tunnels")
+    assert "internal error" not in run.result.output
+
+
+def test_tunnels_as_the_json_text_of_an_extra_variable(stage: Stage) -> None:
+    one, other, *_rest = stage.tunnels().values()
+    text = json.dumps([one["name"], other["name"]])
+    stage.rotate(inventory="localhost\n", args=["-e", f"psk_rotation_tunnels='{text}'"], then=()).ok()
+    assert stage.escrow().keys() == {one["id"], other["id"]}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,6 +188,18 @@ def test_a_foreign_change_is_reported_and_not_overwritten(stage: Stage) -> None:
     assert run.statuses()[tunnel] == "stuck"
     assert run.before[tunnel]["name"] in run.failures[-1]
     assert "somebody else" in run.failures[-1]
+
+
+def test_nobody_is_given_the_psk_that_a_foreign_change_has_replaced(stage: Stage) -> None:
+    tunnel = with_a_foreign_change(stage)
+    keep = {"path": str(stage.folder / "results.json"), "value": "{{ psk_rotation_results }}"}
+    rotate = {"name": "Rotate", "ansible.builtin.include_role": {"name": "magicwan.cloudflare.psk_rotation"}}
+    rescued = {"name": "Try", "block": [rotate], "rescue": [{"name": "Keep", "keep": keep, "no_log": True}]}
+    stage.rotate(play={"hosts": "all", "gather_facts": False, "tasks": [rescued]}, then=())
+    results = json.loads((stage.folder / "results.json").read_text(encoding="utf-8"))
+    (found,) = [x for x in results if x["id"] == tunnel]
+    assert (found["status"], found["psk"]) == ("stuck", None)
+    assert "somebody else" in found["reason"]
 
 
 def test_the_sibling_of_a_foreign_change_is_left_alone(stage: Stage) -> None:

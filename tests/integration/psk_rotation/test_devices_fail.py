@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.psk_rotation.stage import Run, Stage
+from tests.integration.psk_rotation.stage import DEVICE_HOOK, Run, Stage
 
 pytestmark = pytest.mark.fleet(tunnels=4)
 BROKEN = {"broken_devices": ["device1"]}
@@ -160,6 +160,25 @@ def test_a_batch_that_waits_for_a_later_one_fails_at_the_end_of_the_play(stage: 
     assert "which backs it up, is applied and must be finished first" in run.failures[-1]
     stage.rotate_devices({"psk_rotation_serial": 1}, inventory=inventory, then=()).ok()
     assert {i: x["state"] for i, x in stage.escrow().items()} == dict.fromkeys(ids, "idle")
+
+
+@pytest.mark.fleet(tunnels=12)
+def test_the_devices_that_all_earlier_batches_have_lost_count_in_any_order(stage: Stage) -> None:
+    lose = "- name: Hook | Lose the device\n  ansible.legacy.lose:\n  when: inventory_hostname in lost\n"
+    hook = stage.write("hooks/lose.yml", lose + DEVICE_HOOK)
+    play = {
+        "name": "Rotate",
+        "hosts": "all",
+        "gather_facts": False,
+        "serial": 2,
+        "order": "reverse_inventory",
+        "roles": [{"role": "magicwan.cloudflare.psk_rotation"}],
+    }
+    variables = {"psk_rotation_device_tasks": hook, "psk_rotation_max_failures": 1, "lost": ["device5", "device3"]}
+    run = stage.rotate_devices(variables, play=play, then=())
+    assert run.result.rc != 0
+    assert stage.own("device4")[0] in run.rotated
+    assert not {i for x in ("device0", "device1") for i in stage.own(x)} & run.rotated
 
 
 @pytest.mark.parametrize("path", ["no/such/file.yml", "/no/such/file.yml"])
