@@ -13,7 +13,7 @@ author:
 description:
   - Makes a host of each device that terminates IPsec tunnels of a Cloudflare Magic WAN account, and tells it by
     C(psk_rotation_tunnels) which these are, so that P(magicwan.cloudflare.psk_rotation#role) can run on it.
-  - A device is told by the tunnels' C(customer_endpoint), or by a part of their names.
+  - A device is recognised by the tunnels' C(customer_endpoint), or by a part of their names.
   - Every device is in the group C(magicwan), for variables of your own in C(group_vars/magicwan.yml).
   - One request to the API. No PSK and no other secret is in the inventory or in its cache.
   - The name of the file must end in C(ipsec_tunnels.yml) or C(ipsec_tunnels.yaml).
@@ -65,7 +65,7 @@ options:
     default: warn
   psk_ages:
     description:
-      - The ages that part the groups by age, in rising order. Numbers with V(s), V(m), V(h), V(d) or V(w).
+      - The ages that separate the age groups, in ascending order. Numbers with V(s), V(m), V(h), V(d) or V(w).
     type: list
     elements: str
     default: [30d, 90d, 365d]

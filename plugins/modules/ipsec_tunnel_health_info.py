@@ -13,7 +13,7 @@ version_added: 1.0.0
 author:
   - The magicwan.cloudflare authors (@magicwan)
 description:
-  - Returns what Cloudflare's health checks say of IPsec tunnels, from each data centre and in sum.
+  - Returns what Cloudflare's health checks say of IPsec tunnels, from each data centre and overall.
   - Every data centre checks every tunnel. A tunnel is as healthy as its worst data centre says.
   - A healthy tunnel does not prove a new PSK. The running tunnel goes on with the old one until its next
     authentication.

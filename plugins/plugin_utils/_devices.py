@@ -67,7 +67,7 @@ def parse_pattern(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def parse_ages(ages: Sequence[t.Any]) -> list[tuple[str, int]]:
-    """The ages that part the age groups, ``(text, seconds)`` in rising order. Raises InputError."""
+    """The ages that separate the age groups, ``(text, seconds)`` in ascending order. Raises InputError."""
     parsed = [(str(age).strip(), t.cast(int, _psk.parse_age(age, "psk_ages"))) for age in ages]
     if any(seconds is None for dummy, seconds in parsed) or [x[1] for x in parsed] != sorted({x[1] for x in parsed}):
         raise InputError("psk_ages must hold ages in rising order, such as 30d, 90d")
@@ -121,7 +121,7 @@ def _set_site(device: Device, site: str | None, tunnel: Tunnel) -> None:
     if site and device.site not in (None, site):
         raise InputError(
             f"tunnel {tunnel['name']!r} is of site {site!r}, but its device {device.name!r} of site {device.site!r};"
-            " mend name_pattern"
+            " fix name_pattern"
         )
     device.site = site or device.site
 

@@ -82,10 +82,10 @@ TABLE: dict[str, Meaning] = {
         live=True,
         acts=True,
         configure=True,
-        then="mend {device}, then {again}: it goes on with the pending PSK",
+        then="fix {device}, then {again}: it goes on with the pending PSK",
     ),
     REFUSED: Meaning(
-        "Cloudflare has refused the PSK, and keeps the one before", then="mend what Cloudflare refuses, then {again}"
+        "Cloudflare has refused the PSK, and keeps the one before", then="fix what Cloudflare refuses, then {again}"
     ),
     IN_DOUBT: Meaning(
         "the PSK was sent, and whether Cloudflare has it is not known",
@@ -99,14 +99,14 @@ TABLE: dict[str, Meaning] = {
         live=True,
         acts=True,
         configure=True,
-        then="mend {device}, then {again}: it goes on with the pending PSK",
+        then="fix {device}, then {again}: it goes on with the pending PSK",
     ),
     ROLLED_BACK: Meaning(
         "Cloudflare and the device have the previous PSK again",
         changed=True,
         live=True,
         configure=True,
-        then="mend {device}, then {again}",
+        then="fix {device}, then {again}",
     ),
     ROLLBACK_FAILED: Meaning(
         "the previous PSK could not be set at Cloudflare again",
@@ -115,7 +115,7 @@ TABLE: dict[str, Meaning] = {
         configure=True,
         then="{again}: it goes on with the pending PSK",
     ),
-    FAILED: Meaning("a check run: its device tasks fail", then="mend the tasks of {device}, then {again}"),
+    FAILED: Meaning("a check run: its device tasks fail", then="fix the tasks of {device}, then {again}"),
     STUCK: Meaning(
         "its PSK was changed by somebody else; a person has to decide",
         live=None,
@@ -128,7 +128,7 @@ TABLE: dict[str, Meaning] = {
         "nothing that backs it up is healthy; nothing was changed",
         then="have a tunnel healthy that backs it up, then {again}",
     ),
-    STOPPED: Meaning("too many others have failed; nothing was changed", then="mend what has failed, then {again}"),
+    STOPPED: Meaning("too many others have failed; nothing was changed", then="fix what has failed, then {again}"),
 }
 
 

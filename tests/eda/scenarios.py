@@ -122,7 +122,7 @@ def again(lab: Lab) -> int:
     return _no_rotation(lab, 1)
 
 
-def what_no_rotation_mends(lab: Lab) -> int:
+def what_no_rotation_fixes(lab: Lab) -> int:
     assert lab.audit(stuck=2, template="Magic WAN Branch - audit").ok
     return _no_rotation(lab, 1)
 
@@ -165,7 +165,7 @@ SCENARIOS = [
     Scenario("the token is refused for a while: told once, then a tunnel goes down", lost_token),
     Scenario("an audit finds PSKs that are too old: a rotation, which waits for its approval", broken_policy),
     Scenario("the next audit finds them again, while the rotation waits", again),
-    Scenario("an audit finds only what no rotation mends", what_no_rotation_mends),
+    Scenario("an audit finds only what no rotation fixes", what_no_rotation_fixes),
     Scenario("an audit that succeeded", no_audit),
     Scenario("somebody without the webhook's token says so", somebody_else),
 ]

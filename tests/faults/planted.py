@@ -57,7 +57,7 @@ def plant(name: str, folder: Path) -> Path:
     text = path.read_text(encoding="utf-8")
     for old, new in weakness.changes.items():
         if text.count(old) != 1:
-            raise RuntimeError(f"{weakness.file} does not hold {old!r} once: mend the weakness {name}")
+            raise RuntimeError(f"{weakness.file} does not hold {old!r} once: correct the weakness {name}")
         text = text.replace(old, new)
     path.write_text(text, encoding="utf-8")
     return folder

@@ -42,7 +42,7 @@ def read(tell: Tell, simulator_process: Simulator) -> Told:
             task("disable", "ipsec_tunnel", **unchecked, health_check={"enabled": False}),
             task("all", MODULE),
             task("all in check mode", MODULE, True),
-            task("in sum", MODULE, data_centers=False, window="1h"),
+            task("overall", MODULE, data_centers=False, window="1h"),
             task("one", MODULE, tunnels=[chosen(tunnels)[0]["name"]]),
             task("none", MODULE, tunnels=[]),
             may_fail(task("unknown", MODULE, tunnels=["no such tunnel"])),
@@ -90,7 +90,7 @@ def test_check_mode_reads_the_same(read: Told) -> None:
 
 
 def test_without_data_centers_only_the_sum_is_returned(read: Told) -> None:
-    found = read.of("in sum")
+    found = read.of("overall")
     assert found["states"] == read.of("all")["states"]
     assert not any("colos" in x for x in found["tunnel_health"])
     assert found["since"] < read.of("all")["since"]

@@ -193,7 +193,7 @@ def test_a_tunnel_whose_device_has_failed_has_a_line_with_keys_and_the_next_comm
     table = story.table("bad")
     assert re.search(
         rf"  {FAILS}\s+rolled_back\s+current\s+current\s+the task Hook \| Configure the device failed; "
-        rf"next: mend {FAILS}, then rotate_psks --limit {FAILS}$",
+        rf"next: fix {FAILS}, then rotate_psks --limit {FAILS}$",
         table[first],
     )
     assert re.search(rf"  {FAILS}\s+skipped\s+current\s+current\s+'{first}', which backs it up", table[second])

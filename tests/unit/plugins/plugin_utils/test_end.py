@@ -91,7 +91,7 @@ def test_a_tunnel_that_is_not_done_has_one_line_with_all_that_is_to_be_known() -
         "applied",
         "pending",
         "current or pending",
-        "the device failed; next: mend router, then rotate_psks --limit router: it goes on with the pending PSK",
+        "the device failed; next: fix router, then rotate_psks --limit router: it goes on with the pending PSK",
     ]
 
 
