@@ -145,7 +145,7 @@ class Rotation:
         return self._wave(state, index, sure, self._escrow_of(state))
 
     def roll_back(self, state: State) -> State:
-        """Sets the previous PSKs of what the last wave could not bring about."""
+        """Sets the previous PSKs of what the last wave could not finish."""
         going = state.to_roll_back
         progress = Progress(f"{state.progress.what}, rolling back", time.time(), [x.id for x in going])
         state = replace(state, operation=ROLL_BACK, to_roll_back=(), progress=progress, token=new_token())
@@ -222,8 +222,7 @@ class Rotation:
             ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy
         if state.devices:
-            ready, changed = self._as_reported_now(state, ready, escrow)
-            others += changed
+            ready, others = self._as_reported_now(state, ready, others, escrow)
         number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
         progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
@@ -306,16 +305,17 @@ class Rotation:
             self.say(f"{state.progress.what}: {unproven}")
 
     def _as_reported_now(
-        self, state: State, entries: Sequence[Planned], escrow: Escrow
+        self, state: State, entries: Sequence[Planned], others: Sequence[Planned], escrow: Escrow
     ) -> tuple[list[Planned], list[Planned]]:
         """Which may go, and which may not, as the account is now: devices take their time, and people their keys."""
         if not entries:
-            return [], []
+            return [], list(others)
         now = {x["id"]: x for x in self.client.list_tunnels()}
         moved = [x.id for x in entries if x.id in now and _psk.generated_on(now[x.id]) != x.trace.on]
         records = escrow.read(moved) if moved else {}
         learned = _psk.skew_of((record.expected(), _psk.trace_of(now[i])) for i, record in records.items() if i in now)
-        return _waves.as_reported(entries, now, learned, state.siblings)
+        ready, left = _waves.as_reported(entries, now, learned, state.siblings)
+        return ready, [*_waves.no_longer_excused(others, now), *left]
 
 
 def _failed_so_far(state: State) -> int:

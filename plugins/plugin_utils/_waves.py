@@ -135,3 +135,13 @@ def as_reported(
             reason = "a tunnel that backs it up was deleted or made again since the plan; run the role again"
             others.append(replace(entry, status=_status.SKIPPED, reason=reason))
     return ready, others
+
+
+def no_longer_excused(entries: Sequence[Planned], now: Mapping[str, Tunnel]) -> list[Planned]:
+    """Tunnels that do not go; one whose PSK has changed since the plan needs somebody, whatever it waits for."""
+    return [
+        replace(x, excused=False, reason=f"{x.reason}; its PSK has changed since the plan")
+        if x.excused and x.id in now and _psk.generated_on(now[x.id]) != x.trace.on
+        else x
+        for x in entries
+    ]

@@ -26,7 +26,13 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import
     Key,
     Record,
 )
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import Planned, as_reported, build_waves, going
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._waves import (
+    Planned,
+    as_reported,
+    build_waves,
+    going,
+    no_longer_excused,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -657,3 +663,11 @@ def test_a_tunnel_goes_with_the_name_and_the_time_that_the_account_shows_now() -
 
 def test_a_tunnel_that_is_gone_is_left_to_the_api() -> None:
     assert as_reported([entry("a")], {}, None, {}) == ([entry("a")], [])
+
+
+@pytest.mark.parametrize(("minutes", "excused"), [(LONG_AGO, True), (5, False)])
+def test_who_waits_is_excused_as_long_as_its_psk_is_that_of_the_plan(minutes: float, excused: bool) -> None:
+    waits = replace(entry("a", status="skipped"), excused=True)
+    (found,) = no_longer_excused([waits], account("a", minutes=minutes))
+    assert found.excused is excused
+    assert ("has changed since the plan" in found.reason) is not excused
