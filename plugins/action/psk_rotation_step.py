@@ -72,6 +72,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
 SITE = "ipsec_tunnels_site"
+NO_STATE = "there is no state of this rotation: start the role from its beginning"
 # What a run of each mode is called.
 WORDS = {"rotate": "rotation", "reconcile": "reconciliation", "confirm": "confirmation", "rollback": "rollback"}
 
@@ -100,8 +101,6 @@ class ActionModule(ControllerAction):
             "plan_path": {"type": "path"},
             "preflight": {"type": "bool", "default": True},
             "index": {"type": "int", "default": 0},
-            "summaries": {"type": "list", "elements": "str", "default": []},
-            "sum_up": {"type": "bool", "default": False},
         }
         return connection_spec().merge(ArgumentSpec(own, required_if=[("operation", x, ("state",)) for x in STEPS]))
 
@@ -112,15 +111,7 @@ class ActionModule(ControllerAction):
     def work(self, arguments: Arguments) -> Result:
         """Takes the step."""
         if arguments["operation"] == "report":
-            found = _reported(
-                [json.loads(x) for x in arguments["summaries"]], str(self.variables["inventory_hostname"])
-            )
-            reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
-            lines = [*found.pop("left_alone"), *(self._end(arguments) if arguments["sum_up"] else ())]
-            if lines:
-                # In one piece: other hosts are reporting, too.
-                self._display.display("\n".join(printable(x) for x in lines))
-            return found
+            return self._report(arguments)
         if arguments["operation"] == "begin" and PlayOfTask(self._task, self._templar).within_itself():
             return self._not_within()
         if REQUESTS_IMPORT_ERROR is not None:
@@ -171,6 +162,26 @@ class ActionModule(ControllerAction):
         remember(C.DEFAULT_LOCAL_TMP, after.rotation_id, memory)
         return {**_shown(after, results, {**summaries, **before}), "silent": memory.silent}
 
+    def _report(self, arguments: Arguments) -> Result:
+        """What became of the host's tunnels. A task of each host: what it costs counts."""
+        state: t.Any = self.variables.get("__psk_rotation_state")
+        summaries = state.get("summaries") if isinstance(state, Mapping) else None
+        host = str(self.variables["inventory_hostname"])
+        if not isinstance(summaries, Mapping) or host not in summaries:
+            raise InputError(NO_STATE)
+        silent = state.get("silent") or ()
+        here = [x for x in self.variables.get("ansible_play_batch") or () if x not in silent]
+        # Whoever fails for others also shows how the batch has ended.
+        first = not here or here[0] == host
+        others = [x for x in summaries if x != host and x not in here] if first else []
+        found = _reported([json.loads(summaries[x]) for x in [host, *others]], host)
+        reported(C.DEFAULT_LOCAL_TMP, self.rotation_id(), found.pop("failures"))
+        lines = [*found.pop("left_alone"), *(self._end(arguments) if first else ())]
+        if lines:
+            # In one piece: other hosts are reporting, too.
+            self._display.display("\n".join(printable(x) for x in lines))
+        return found
+
     def _memory(self) -> Memory:
         return recall(C.DEFAULT_LOCAL_TMP, self.rotation_id())
 
@@ -178,7 +189,7 @@ class ActionModule(ControllerAction):
         if arguments["operation"] == "wave":
             index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
             said = _told(self._variables(batch), "__psk_rotation_reached")
-            wanted = f"{state.run_token}/{index}"
+            wanted = state.reach_token(index)
             return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
@@ -344,7 +355,7 @@ def _state_of(arguments: Arguments, owner: str) -> State | None:
     try:
         state = load(arguments["state"]["memory"])
     except (KeyError, TypeError, ValueError):
-        raise InputError("there is no state of this rotation: start the role from its beginning") from None
+        raise InputError(NO_STATE) from None
     if state.owner != owner:
         raise InputError("this state is another run's: start the role from its beginning")
     return state
@@ -361,21 +372,28 @@ def _shown(
     last = state.first_wave + len(wave_hosts)
     labels = [f"wave {number} of {last}" for number in range(state.first_wave + 1, last + 1)]
     inside = sum(len(x) for x in wave_hosts)
-    tasks = "wave_reached.yml" if state.reach else "wave.yml"
-    outside = len(state.results) * len(wave_hosts) - inside
+    # A host outside of a wave costs three skipped tasks or, at the price of one more for the others, one.
+    apart = (len(state.results) * len(wave_hosts) - inside) * 2 > inside
+    to_reach = state.to_reach()
+    reach_first = "wave_reached.yml" if to_reach else "wave.yml"
+    together = [reach_first, *["wave.yml"] * (len(wave_hosts) - 1)] if wave_hosts else ["nothing.yml"]
+    following = dict.fromkeys(() if apart else to_reach, "reach.yml")
+    if state.to_roll_back:
+        following = dict.fromkeys(state.results, "roll_back.yml")
     return {
         "rotation_id": state.rotation_id,
         "wave_hosts": wave_hosts,
         # Where there is no wave, an include of nothing shows less than a skipped one does.
         "wave_labels": labels or ["nothing for devices to do"],
-        # A host outside of a wave costs five tasks or, at the price of one more for the others, one.
-        "wave_tasks": (tasks if outside * 4 <= inside else "wave_of_some.yml") if wave_hosts else "nothing.yml",
-        "tasks_inside": tasks,
+        "wave_tasks": ["wave_of_some.yml"] * len(wave_hosts) if wave_hosts and apart else together,
+        "tasks_inside": reach_first,
         "results": {host: json.dumps(own) for host, own in told.items()},
         "wave_results": {host: json.dumps(own) for host, own in wave_results.items() if own},
         "hooks": {host: chain(files) for host, files in state.hooks.items()},
         "acting": acting(state.hooks, [host for host, own in wave_results.items() if own]),
-        "reach": {host: path for host, path in state.reach.items() if host not in state.proven},
+        "reach": to_reach,
+        "reach_token": state.reach_token(state.turn),
+        "next": following,
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
         "token": state.token,

@@ -60,12 +60,14 @@ options:
         many failed.
       - V(roll_back) sets the previous PSKs of these. Their devices have to act again.
       - V(report) shows what became of a host's tunnels, sets the fact C(psk_rotation_summary), and fails if a tunnel is
-        not done.
+        not done. It reads RV(summaries) from C(__psk_rotation_state), in which the role has what the last step
+        returned. The first host that is left also reports for those that have left the play, and shows how the batch
+        has ended; after the last batch of a play, how the run has.
     type: str
     choices: [begin, wave, roll_back, settle, report]
     required: true
   state:
-    description: What the step before returned. Needed by all but V(begin).
+    description: What the step before returned. Needed by all but V(begin) and V(report).
     type: dict
   lease:
     description: For how many seconds this run keeps others off its tunnels.
@@ -137,18 +139,6 @@ options:
     description: With V(wave), which wave, from 0.
     type: int
     default: 0
-  summaries:
-    description:
-      - With V(report), RV(summaries) of this host, and of hosts that have left the play, for which it reports.
-    type: list
-    elements: str
-    default: []
-  sum_up:
-    description:
-      - With V(report), also show how the batch has ended, for all its hosts; after the last batch of a play, how the
-        run has.
-    type: bool
-    default: false
 seealso:
   - module: magicwan.cloudflare.psk_escrow_info
   - module: magicwan.cloudflare.ipsec_psk
@@ -184,7 +174,7 @@ wave_labels:
   type: list
   elements: str
 acting:
-  description: The task files that the devices of this wave run, by host. The last one reports success.
+  description: The task files that the devices of this wave run, by host.
   returned: success
   type: dict
 results:
@@ -209,6 +199,23 @@ memory:
   description: What the next step has to know, as JSON text. Holds PSKs.
   returned: success
   type: str
+wave_tasks:
+  description: The role's own file for each wave, and, as C(tasks_inside), the one for the hosts of the next wave.
+  returned: success
+  type: list
+  elements: str
+reach:
+  description: The hosts of the next wave whose devices must be reached before it, with the task file of each.
+  returned: success
+  type: dict
+reach_token:
+  description: What they must report once that is done.
+  returned: success
+  type: str
+next:
+  description: The role's own file that a host includes after the wave, by host. Hosts without one are left out.
+  returned: success
+  type: dict
 run_token:
   description: What a host must report with the index of a wave, to say that its device was reached before it.
   returned: success

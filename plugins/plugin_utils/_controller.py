@@ -29,6 +29,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import
     internal_error,
 )
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._owner import lives, this_run
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._play import load_for_forks
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import LONGEST_LEASE, Claim
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._run import rotation_id
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Store
@@ -39,6 +40,9 @@ Arguments = dict[str, t.Any]
 Result = dict[str, t.Any]
 
 DEFAULT_LEASE = 900
+
+# Ansible imports an action before it forks for its tasks.
+load_for_forks()
 
 
 def check_lease(lease: int) -> None:

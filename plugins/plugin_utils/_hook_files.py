@@ -15,9 +15,6 @@ from pathlib import Path
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 
-# The last file of a device that has a tunnel in flight: it reports that the others have succeeded.
-SUCCEEDED = "psk_rotation/succeeded.yml"
-
 
 @functools.cache
 def text_of(path: str) -> str:
@@ -29,8 +26,8 @@ def text_of(path: str) -> str:
 
 
 def acting(hooks: Mapping[str, Sequence[str]], hosts: Iterable[str]) -> dict[str, list[dict[str, str]]]:
-    """What devices with a tunnel in flight run: their own task files, and the report of their success."""
-    return {host: chain([*hooks.get(host, ()), SUCCEEDED]) for host in hosts}
+    """The task files of devices that have a tunnel in flight."""
+    return {host: chain(hooks.get(host, ())) for host in hosts}
 
 
 def chain(files: Sequence[str]) -> list[dict[str, str]]:

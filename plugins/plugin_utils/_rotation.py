@@ -189,6 +189,8 @@ class Rotation:
         state = after(state, outcomes, changed=changed)
         self._tell(state)
         proven = frozenset(x.tunnel.host for x in done) - {x.tunnel.host for x in failed}
+        if state.operation == ROLL_BACK and state.mode != "rollback":  # of a wave: the others have been done in it
+            proven |= state.proven
         return self._carried(replace(state, in_flight=(), to_roll_back=to_roll_back, proven=proven))
 
     # -- parts ------------------------------------------------------------------------------------------------------
@@ -226,7 +228,9 @@ class Rotation:
         number, last = state.first_wave + index + 1, state.first_wave + len(state.waves)
         progress = Progress(f"wave {number} of {last}", time.time(), [x.id for x in entries])
         operation = OPERATIONS.get(state.mode, PREPARE)
-        state = replace(state, operation=operation, to_roll_back=(), progress=progress, token=new_token())
+        state = replace(
+            state, operation=operation, to_roll_back=(), progress=progress, token=new_token(), turn=index + 1
+        )
         escrow.wave = number
         skipped = [Outcome(x.id, x.name, x.host, x.status, reason=x.reason, excused=x.excused) for x in others]
         if operation == CONFIRM:

@@ -114,10 +114,10 @@ class State:
     ``owner`` is the run that has made it. ``devices`` are the hosts with tasks of their own, ``verifying`` those whose
     tasks prove the PSK, ``proven`` those that were done in the wave before; ``hooks`` are the task files of each,
     ``reach`` the one that finds out if it can be managed, where somebody has to ask. ``first_wave`` is the number of
-    the first wave in the run, from 0. ``token`` is what evidence of this wave must carry, ``run_token`` what a host
-    must report, with the wave's index, whose device was reached before it. ``siblings`` are the other tunnels of each
-    planned tunnel's group, ``members`` what the health gate needs of each group, ``overlay`` what a check run would
-    have written.
+    the first wave in the run, from 0, ``turn`` the index of the next one. ``token`` is what evidence of this wave must
+    carry, ``run_token`` what a host must report, with the wave's index, whose device was reached before it.
+    ``siblings`` are the other tunnels of each planned tunnel's group, ``members`` what the health gate needs of each
+    group, ``overlay`` what a check run would have written.
     """
 
     rotation_id: str
@@ -144,7 +144,19 @@ class State:
     reach: Mapping[str, str] = field(default_factory=dict)
     proven: frozenset[str] = frozenset()
     first_wave: int = 0
+    turn: int = 0
     changed: bool = False
+
+    def to_reach(self) -> dict[str, str]:
+        """The hosts of the next wave whose devices somebody has to reach before it, with the task file of each."""
+        if self.turn >= len(self.waves):
+            return {}
+        hosts = {x.host for x in self.waves[self.turn]}
+        return {host: path for host, path in self.reach.items() if host in hosts and host not in self.proven}
+
+    def reach_token(self, index: int) -> str:
+        """What a host must report to say that its device was reached before the wave of this index."""
+        return f"{self.run_token}/{index}"
 
     def all_results(self) -> list[Result]:
         """The results of all hosts."""

@@ -26,7 +26,7 @@ TASKS = Path(__file__).resolve().parents[2] / "roles" / "psk_rotation" / "tasks"
 STATIC = "run"
 # Those of an adoption, which has no key to lose.
 OF_ADOPTION = ("adopt_verified", "adopt_unverified")
-FILES = (STATIC, "wave_of_some", "wave_reached", "reach", "wave", "device", "succeeded", "roll_back", "nothing")
+FILES = (STATIC, "wave_of_some", "wave_reached", "reach", "wave", "device", "roll_back", "nothing")
 BAD = "dev01"
 LAST = "dev03"
 TROUBLES = {

@@ -258,6 +258,43 @@ def test_a_device_that_was_done_in_the_wave_before_need_not_be_asked(rotation: R
     assert [x.host for x in state.in_flight] == [DEVICE]
 
 
+def test_only_devices_of_the_next_wave_are_to_be_reached_and_only_those_that_were_not_done_before(
+    rotation: Rotation,
+) -> None:
+    state = begin_with_device(rotation)
+    assert (state.to_reach(), state.reach_token(0)) == ({DEVICE: "reach.yml"}, f"{state.run_token}/0")
+    state = wave(rotation, state, 0, DEVICE)
+    assert state.to_reach() == {DEVICE: "reach.yml"}
+    state = rotation.settle(state, done(state))
+    assert state.to_reach() == {}
+    assert wave(rotation, state, 1, DEVICE).to_reach() == {}
+
+
+def test_a_device_that_has_failed_is_to_be_reached_again(rotation: Rotation) -> None:
+    state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
+    assert rotation.settle(state, {}).to_reach() == {DEVICE: "reach.yml"}
+
+
+def test_a_rollback_of_others_takes_nothing_from_a_device_that_was_done_in_the_wave(rotation: Rotation) -> None:
+    names = [x["name"] for x in rotation.client.list_tunnels()]
+    claims = {"one": names[:2], "other": names[2:4]}
+    options = with_devices(*claims, max_failures="100%")
+    for number in (0, 1):  # the first rotation can't be rolled back, the second can
+        state = rotation.begin(f"r{number}", options, Memory(claims=claims), preflight=False)
+        state = wave(rotation, state, 0, *claims)
+        said = {"wave": state.token, "done": True, "finished": str(time.time())}
+        state = rotation.settle(state, {"one": said, "other": said} if number == 0 else {"one": said})
+        if number == 0:
+            state = wave(rotation, state, 1, *claims)
+            said = {**said, "wave": state.token}
+            rotation.settle(state, {"one": said, "other": said})
+    assert state.proven == {"one"}
+    state = rotation.roll_back(state)
+    assert {x.host for x in state.in_flight} == {"other"}
+    state = rotation.settle(state, {"other": {"wave": state.token, "done": False, "reason": "still dead"}})
+    assert state.to_reach() == {"other": "reach.yml"}
+
+
 def test_a_device_that_has_left_the_play_is_not_reached_whatever_it_has_said(rotation: Rotation) -> None:
     state = rotation.wave(begin_with_device(rotation), 0, [], [DEVICE])
     assert statuses(state) == ["due", "unreached"]
