@@ -229,14 +229,11 @@ class Kv2Store:
         return True
 
     def _label(self, tunnel_id: str, path: str, record: Record) -> None:
-        """Says to people what the secret is. Whether that works is of no consequence for the record."""
-        labels = {
-            "name": record.name,
-            "state": record.state,
-            "generation": record.generation,
-            "applied_on": record.current.applied_on if record.current else None,
-        }
-        custom = {key: str(value) for key, value in labels.items() if value is not None}
+        """Says to people what the secret is: its name, which hardly ever changes, so that it costs a request once.
+
+        Whether that works is of no consequence for the record.
+        """
+        custom = {"name": record.name} if record.name is not None else {}
         if not self._may_label or self._labels.get(tunnel_id) == custom:
             return
         with contextlib.suppress(EscrowError):

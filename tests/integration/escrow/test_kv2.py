@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Pending, Record
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import Key, Record
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import EscrowError, Stored
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store_kv2 import Kv2Store
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._vault_server import Kv2Connection
 
 from tests.harness.openbao import OpenBao
+from tests.harness.simulator import Simulator
+from tests.unit.plugins.plugin_utils.stage import begin_again, truth
+from tests.unit.plugins.plugin_utils.stage import make as make_rotation
 
 Make = Callable[..., Kv2Store]
 PSK = "s3cretPskThatMustNeverShowInAnyMessage0123456789"
@@ -59,10 +62,19 @@ def test_records_are_kept(make: Make, openbao: OpenBao, place: str) -> None:
 def test_custom_metadata_follows_and_holds_no_secret(make: Make, openbao: OpenBao, place: str) -> None:
     escrow = make()
     escrow.store({"t1": Stored(record(), 0)})
-    pending = Pending(psk=PSK, rotation_id="r")
-    escrow.store({"t1": Stored(record(state="prepared", generation=3, pending=pending), 1)})
-    labels = openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"]
-    assert labels == {"name": "one", "state": "prepared", "generation": "3", "applied_on": "2026-06-14T05:20:00Z"}
+    escrow.store({"t1": Stored(record("renamed"), 1)})
+    assert openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"] == {"name": "renamed"}
+
+
+def test_custom_metadata_of_1_0_0_which_would_be_out_of_date_is_replaced(
+    make: Make, openbao: OpenBao, place: str
+) -> None:
+    make().store({"t1": Stored(record(), 0)})
+    old = {"name": "one", "state": "idle", "generation": "3"}
+    openbao.call("POST", f"secret/metadata/{place}/acc/t1", {"custom_metadata": old})
+    escrow = make()
+    escrow.store(escrow.load(["t1"]))
+    assert openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"] == {"name": "one"}
 
 
 def test_check_and_set(make: Make) -> None:
@@ -428,6 +440,19 @@ def test_a_write_takes_a_request_and_one_for_its_label_where_that_has_changed(ma
     escrow.store({"t1": Stored(record(reason="another"), versions["t1"])})
     kinds = [x.split("/")[3] for x in lossy.requests]
     assert kinds == ["data", "metadata", "data"]
+
+
+@pytest.mark.fleet(tunnels=8)
+def test_a_rotation_takes_few_requests_a_tunnel(make: Make, lossy: Lossy, simulator: Simulator) -> None:
+    """Read, prepare, read back, look at what it backs up, and write down what came of it; at first its label."""
+    store = make(url=url_of(lossy))
+    for number, most in enumerate((6, 5, 5)):
+        lossy.requests.clear()
+        state = begin_again(make_rotation(simulator, store), f"r{number}")
+        assert {x.status for x in state.all_results()} == {"handed_over"}
+        of_tunnels = [x for x in lossy.requests if any(i in x for i in truth(simulator))]
+        assert len(of_tunnels) <= most * 8
+        assert len(lossy.requests) - len(of_tunnels) <= 6
 
 
 def test_requests_share_connections(make: Make, lossy: Lossy) -> None:
