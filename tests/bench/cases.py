@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import requests
 
 from tests.bench.measure import Row, Run, Table, measured
+from tests.harness.between import Between
 from tests.harness.openbao import OpenBao
 from tests.harness.playbook import Playbooks
 from tests.harness.simulator import Simulator
@@ -26,11 +29,13 @@ from tests.harness.simulator import Simulator
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".venv" / "collections"
 PASSWORD = "vault-password-of-the-benchmark"
-LIMIT_SECONDS = 900.0
+LIMIT_SECONDS = 3600.0
 SIZES = (100, 1000, 10000)
 LOOPED = 100
-DEVICES = 200
+DEVICES = (100, 200, 400, 1600)
 SERIAL = 50
+FORKS = {"ANSIBLE_FORKS": "50"}
+COUNTED = 100
 WAVE = 100
 # Cloudflare allows 1,200 requests in 300 s and then refuses all for 300 s; here a second stands for 50. Where a run is
 # to start while all is refused, few requests must do to bring that about.
@@ -55,7 +60,10 @@ def play(*tasks: Mapping[str, Any], roles: Sequence[Mapping[str, Any]] = (), **k
 
 @dataclass(frozen=True)
 class Work:
-    """One run to measure. `psks` and `writes` are what the simulator must have counted afterwards."""
+    """One run to measure. `psks` and `writes` are what the simulator must have counted afterwards.
+
+    `extra` is asked for more figures when it has ended.
+    """
 
     play: Play | None = None
     script: Sequence[str] = ()
@@ -65,6 +73,7 @@ class Work:
     args: Sequence[str] = ()
     psks: int | None = None
     writes: int | None = None
+    extra: Callable[[], dict[str, Any]] = dict
 
 
 class Place:
@@ -76,6 +85,7 @@ class Place:
         self._stack = ExitStack()
         self.simulator = Simulator(0, args=["--latency", str(latency_ms), *args])
         self._bao: OpenBao | None = None
+        self._counting: Between | None = None
 
     def __enter__(self) -> Place:
         self._stack.enter_context(self.simulator)
@@ -91,24 +101,33 @@ class Place:
             self._bao = self._stack.enter_context(OpenBao())
         return self._bao
 
+    @property
+    def counting(self) -> Between:
+        """What counts the requests to the server of `bao` on their way to it; that takes time."""
+        if self._counting is None:
+            target = cast(Simulator, SimpleNamespace(base_url=self.bao.url))
+            self._counting = self._stack.enter_context(Between(target))
+        return self._counting
+
     def new_folder(self) -> Path:
         """An empty folder."""
         return Path(tempfile.mkdtemp(dir=self._folder))
 
-    def script(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def script(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A script of this benchmark on its way; its output is in the working folder."""
         folder = Path(arguments[-1]).parent
-        env = {
+        whole = {
             **{name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ},
             **self.simulator.env(),
             "LC_ALL": "C.UTF-8",
             "VAULT_PASSWORD": PASSWORD,
             "PYTHONPATH": str(COLLECTIONS),
+            **(env or {}),
         }
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             return subprocess.Popen(
                 [sys.executable, str(SCRIPTS / name), *arguments],
-                env=env,
+                env=whole,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -139,7 +158,7 @@ class Place:
             used, output = self._play(folder, work)
         else:
             name, *arguments = work.script
-            used = measured(lambda: self.script(name, *arguments, str(folder / "file")), LIMIT_SECONDS)
+            used = measured(lambda: self.script(name, *arguments, str(folder / "file"), env=work.env), LIMIT_SECONDS)
             output = "".join((folder / x).read_text(encoding="utf-8") for x in ("stdout", "stderr"))
         after = self.simulator.counters()
         counted = {key: after[key] - before[key] for key in after}
@@ -150,7 +169,8 @@ class Place:
         ]
         if used.code or wrong:
             raise Failed(f"{what}: ended with {used.code} {' '.join(wrong)}\n{output[-3000:]}")
-        extra = json.loads(output) if work.play is None else {}
+        extra = json.loads(output) if work.play is None else _exposure(output)
+        extra |= work.extra()
         return Run(
             seconds=used.seconds,
             cpu_seconds=used.cpu_seconds,
@@ -187,12 +207,18 @@ class Place:
             playbooks.close()
 
 
+def _exposure(output: str) -> dict[str, Any]:
+    """From the API's answer to the device's own evidence, as the role tells it at its end; in seconds."""
+    found = re.findall(r"exposure ([0-9.]+) s median, ([0-9.]+) s at 95 %", output)
+    return {"exposure_p50": float(found[-1][0]), "exposure_p95": float(found[-1][1])} if found else {}
+
+
 @dataclass(frozen=True)
 class Case:
     """One way of doing something. `prepare` makes the work for a size; what it does is not measured.
 
     The `sizes` are measured, larger ones are extrapolated from them, with `base` as what no tunnel costs; a `fixed`
-    case has its one size only. A `slow` case makes a request for each tunnel: with a latency it runs once, and not at
+    case has its own sizes only. A `slow` case makes a request for each tunnel: with a latency it runs once, and not at
     the largest size. One that runs `once` takes minutes, in which thousands of tasks make their own mean.
     """
 
@@ -241,9 +267,41 @@ def _file(place: Place) -> dict[str, Any]:
     return {"backend": "file", "path": str(place.new_folder() / "psks.yml")}
 
 
-def _kv2(place: Place) -> dict[str, Any]:
+def _kv2(place: Place, url: str = "") -> dict[str, Any]:
     path = f"bench/{place.new_folder().name}"
-    return {"backend": "vault_kv2", "url": place.bao.url, "token": place.bao.token, "path": path}
+    return {"backend": "vault_kv2", "url": url or place.bao.url, "token": place.bao.token, "path": path}
+
+
+def _kv2_again(place: Place, size: int) -> Callable[[Place], Work]:
+    """A rotation of tunnels that the engine knows. The one before is not measured."""
+    first = _role(_kv2)(place, size)(place)
+    place.run(first, "the first rotation")
+    return lambda _place: replace(first)
+
+
+def _kv2_counted(place: Place, size: int) -> Callable[[Place], Work]:
+    """How many requests a tunnel takes in its first rotation and in another one."""
+    heard, counted = place.counting.heard, {}
+
+    def requests_a_tunnel() -> float:
+        found = len(heard) / size
+        heard.clear()
+        return found
+
+    def again(place: Place) -> Work:
+        url = f"http://{place.counting.address}"
+        first = _role(lambda place: _kv2(place, url))(place, size)(place)
+        heard.clear()
+        place.run(first, "the first rotation")
+        counted["kv2_requests_first"] = requests_a_tunnel()
+        return replace(first, extra=lambda: {**counted, "kv2_requests_again": requests_a_tunnel()})
+
+    return again
+
+
+def _kv2_script(place: Place, size: int) -> Work:
+    path = f"{place.bao.url}/v1/secret/data/bench/{place.new_folder().name}"
+    return Work(script=["kv2.py", path, str(size)], env={"VAULT_TOKEN": place.bao.token}, psks=0)
 
 
 # -- c: what users write today ---------------------------------------------------------------------------------------
@@ -319,19 +377,31 @@ def _state(task: Mapping[str, Any], share: float) -> Callable[[Place, int], Call
 # -- f: devices as hosts ---------------------------------------------------------------------------------------------
 
 
-def _devices(place: Place, size: int) -> Callable[[Place], Work]:
-    """Hosts that terminate two tunnels each; bringing a key to a device is a task that does nothing."""
+def _hosts(place: Place, size: int) -> Path:
+    """An inventory of hosts that terminate two tunnels each."""
     place.fleet(2 * size)
-    folder = place.new_folder()
-    hook = folder / "device.yml"
-    hook.write_text("- name: Configure the device\n  ansible.builtin.meta: noop\n", encoding="utf-8")
     ids = _ids(place)
     hosts = {
         f"device{n}": {"ansible_connection": "local", "psk_rotation_tunnels": ids[2 * n : 2 * n + 2]}
         for n in range(size)
     }
-    inventory = folder / "hosts.json"
+    inventory = place.new_folder() / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    return inventory
+
+
+def _four_facts(place: Place, size: int) -> Callable[[Place], Work]:
+    """The least that Ansible does with the same hosts: four small tasks on each."""
+    inventory = _hosts(place, size)
+    tasks = [{"name": f"Fact {n}", "ansible.builtin.set_fact": {f"fact{n}": n}} for n in range(4)]
+    return lambda _place: Work(play(*tasks, hosts="all", serial=SERIAL), inventory=inventory, env=FORKS, writes=0)
+
+
+def _devices(place: Place, size: int) -> Callable[[Place], Work]:
+    """The role on such hosts; bringing a key to a device is a task that does nothing."""
+    inventory = _hosts(place, size)
+    hook = place.new_folder() / "device.yml"
+    hook.write_text("- name: Configure the device\n  ansible.builtin.meta: noop\n", encoding="utf-8")
 
     def again(place: Place) -> Work:
         place.fleet(2 * size)
@@ -342,7 +412,7 @@ def _devices(place: Place, size: int) -> Callable[[Place], Work]:
             "psk_rotation_reach_tasks": str(hook),
         }
         roles = play(roles=ROLE, hosts="all", serial=SERIAL)
-        return Work(roles, inventory=inventory, extra_vars=extra, psks=2 * size)
+        return Work(roles, inventory=inventory, extra_vars=extra, env=FORKS, psks=2 * size)
 
     return again
 
@@ -357,6 +427,9 @@ EMPTY = Case("-", "empty play", _always(lambda _place, _size: Work(play(), write
 CASES = (
     Case("a", "role, file escrow", _role(_file)),
     Case("a", "role, KV v2 escrow", _role(_kv2), latencies=(0,)),
+    Case("a", "role, KV v2 escrow, again", _kv2_again, sizes=(1000,), fixed=True, latencies=(0,)),
+    Case("a", "role, KV v2 escrow, counted", _kv2_counted, sizes=(COUNTED,), fixed=True, once=True, latencies=(0,)),
+    Case("b", "KV v2 script, four threads", _always(_kv2_script), sizes=(1000,), fixed=True, latencies=(0,)),
     Case("a", "role, no escrow", _role(lambda _place: {"backend": "none"})),
     Case(
         "a",
@@ -400,7 +473,8 @@ CASES = (
         )
         for what in ("nothing", "everything")
     ),
-    Case("f", "devices as hosts, 50 at a time", _devices, sizes=(DEVICES,), fixed=True, once=True, latencies=(0,)),
+    Case("f", "four set_fact on the hosts", _four_facts, sizes=DEVICES, fixed=True, once=True, latencies=(0,)),
+    Case("f", "devices as hosts, 50 at a time", _devices, sizes=DEVICES, fixed=True, once=True, latencies=(0,)),
 )
 
 
@@ -411,7 +485,7 @@ def plan(groups: Sequence[str], sizes: Sequence[int], latency_ms: int) -> list[t
         if case.group not in groups or (case.latencies is not None and latency_ms not in case.latencies):
             continue
         if case.fixed:
-            found.append((case, [min(case.sizes[0], max(sizes))], []))
+            found.append((case, list(dict.fromkeys(min(n, max(sizes)) for n in case.sizes)), []))
             continue
         left_out = {max(SIZES)} if case.slow and latency_ms else set()
         here = [n for n in sizes if n <= max(case.sizes) and n not in left_out]

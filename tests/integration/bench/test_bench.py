@@ -16,7 +16,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from tests.bench.__main__ import main
 from tests.bench.cases import PASSWORD, ROLE, ROTATE, Place, Work, play
 
-CASES = {"a": 4, "b": 1, "c": 1, "d": 2, "e": 5, "f": 1, "g": 3}
+CASES = {"a": 6, "b": 2, "c": 1, "d": 2, "e": 5, "f": 2, "g": 3}
 """How many cases each group has."""
 
 
@@ -28,7 +28,8 @@ def test_each_group_is_measured(group: str, tmp_path: Path, capsys: pytest.Captu
     data = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     rows = [x for x in data["measurements"] if x["group"] == group]
     assert len(rows) == CASES[group]
-    assert all(x["median"]["requests"] and x["median"]["bytes"] and x["median"]["seconds"] for x in rows)
+    asking = [x for x in rows if x["case"] not in ("KV v2 script, four threads", "four set_fact on the hosts")]
+    assert all(x["median"]["requests"] and x["median"]["bytes"] and x["median"]["seconds"] for x in asking)
     assert (tmp_path / "bench.svg").exists()
 
 
