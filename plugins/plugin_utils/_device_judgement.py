@@ -36,7 +36,7 @@ TUNNEL, SA = "__customer_device_tunnel", "__customer_device_sa"
 def look(platform: Platform, entry: str, tunnels: Sequence[Tunnel], answers: Sequence[Answer]) -> dict[str, t.Any]:
     """What stands against changing the device, and each tunnel's key there.
 
-    Returns: `{problem: one line, keys: [{id, name, comparison, reason}]}`.
+    Returns: `{problem: one line, keys: [{id, name, comparison, reason}], handles: {id: {part: its name}}}`.
     """
     try:
         problem = platform.ready(answers, entry)
@@ -54,6 +54,7 @@ def look(platform: Platform, entry: str, tunnels: Sequence[Tunnel], answers: Seq
             {"id": x.id, "name": x.name, "comparison": compared, "reason": _device_proof.without(reason, tunnels)}
             for x, (compared, reason) in zip(tunnels, (_compared(platform, x, y) for x, y in zip(tunnels, findings)))
         ],
+        "handles": {x.id: dict(y.handles) for x, y in zip(tunnels, findings)},
     }
 
 
@@ -94,7 +95,7 @@ def clears(platform: Platform, tunnels: Sequence[Tunnel], before: Answer | None)
 def pause(platform: Platform, tunnels: Sequence[Tunnel], before: Answer | None) -> int:
     """How many seconds an SA that is known by its age alone needs until it can be told from the next one."""
     seconds = 0
-    for tunnel in tunnels:
+    for tunnel in () if platform.needs_gap else tunnels:
         try:
             sas = _device_proof.read(platform, before, tunnel)
         except Unreadable:
@@ -165,10 +166,13 @@ def answer(
     loops = said["written"] if isinstance(said["written"], list) else [said["written"]]
     for steps in [by_tunnel(x, TUNNEL) for x in loops]:
         for tunnel_id, answers in steps.items():
-            written[tunnel_id] = _worse(written.get(tunnel_id), answers[-1])
+            for step in answers:
+                written[tunnel_id] = _worse(written.get(tunnel_id), step)
     chosen = targets(tunnels, written, said["reauthenticate"])
     wanted = [x for x in tunnels if x.id in chosen]
+    left = [x.id for x in wanted if platform.needs_gap and _device_proof.still_there(platform, x, said.get("between"))]
     made |= {
+        "left": left,
         "targets": chosen,
         "clears": clears(platform, wanted, said.get("before")),
         "pause": pause(platform, wanted, said.get("before")),
@@ -179,12 +183,14 @@ def answer(
     evidence = _device_proof.Evidence(
         before=said.get("before"),
         cleared=by_tunnel(said.get("cleared"), SA),
+        between=said.get("between"),
         after=after,
         started=started,
         read_before=float(said.get("read_on") or started),
         asked=started + (attempts - 1) * float(said.get("delay") or 0),
         now=float(said.get("now") or time.time()),
     )
+    made["parted"] = not left or evidence.now - started >= int(said["timeout"])
     return made | judge(platform, tunnels, chosen, written, evidence, said.get("watched"), int(said["timeout"]))
 
 

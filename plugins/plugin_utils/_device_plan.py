@@ -92,6 +92,7 @@ def _planned(
         "names": {"object": made, **names},
         "object": made,
         **names,
+        **platform.derive(tunnel["id"]),
         "number": _number(options.get("number", number_of(tunnel["id"])), f"{where}: number"),
         "ike_id_type": form,
         "ike_id": (tunnel.get("ike_ids") or {}).get(form) or "",

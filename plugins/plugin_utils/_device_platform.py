@@ -86,10 +86,14 @@ class Sa:
 
 @dataclass(frozen=True)
 class Finding:
-    """What stands against changing a tunnel on the device (one line, empty: nothing), and its key there."""
+    """What stands against changing a tunnel on the device (one line, empty: nothing), and its key there.
+
+    ``handles`` are what the device calls the tunnel's parts where their names don't say it.
+    """
 
     problem: str = ""
     key: str = NOT_SHOWN
+    handles: Mapping[str, str] = field(default_factory=dict)
 
 
 # What the device said when it was looked at, the tunnel, and the entry point (reach, psk, main, compare).
@@ -100,6 +104,8 @@ Ready = Callable[[Sequence[Answer], str], str]
 ReadSas = Callable[[Answer, Tunnel], Sequence[Sa]]
 # What has to be cleared: an argument a command.
 Clear = Callable[[Tunnel, Sequence[Sa]], Sequence[str]]
+# What the platform's template needs to know beside the names, by a tunnel's identifier.
+Derive = Callable[[str], Mapping[str, t.Any]]
 
 
 def by_handle(_tunnel: Tunnel, sas: Sequence[Sa]) -> Sequence[str]:
@@ -115,6 +121,11 @@ def by_object(tunnel: Tunnel, _sas: Sequence[Sa]) -> Sequence[str]:
 def no_table(_answer: Answer, _tunnel: Tunnel) -> Sequence[Sa]:
     """The platform has no table of SAs that would prove anything."""
     raise Unreadable("the platform's proof is its log")
+
+
+def nothing_more(_tunnel_id: str) -> Mapping[str, t.Any]:
+    """The names are all that the template needs."""
+    return {}
 
 
 def no_limits(_tunnel: Mapping[str, t.Any], _parameters: Mapping[str, t.Any]) -> Sequence[str]:
@@ -148,6 +159,10 @@ class Platform:
     limits: Callable[[Mapping[str, t.Any], Mapping[str, t.Any]], Sequence[str]] = no_limits
     # Whether a tunnel without SA has to be cleared, too, because clearing makes the device begin anew.
     clears_always: bool = False
+    # Whether the table tells an IKE SA from the next one by nothing. Then the proof is that it was read without one
+    # after the clear, as __customer_device_between.
+    needs_gap: bool = False
+    derive: Derive = nothing_more
     # The collection that goes on with the same modules under another name, taken where it is installed.
     successor: str = ""
     # What a command prints although its module takes it for done.
@@ -183,6 +198,8 @@ def problem_of(answer: Answer | None, platform: Platform | None = None) -> str:
         return "it was never asked"
     if answer.get("skipped"):
         return "it was skipped"
+    if refused := _of_rest(answer):
+        return one_line(refused)
     said = str(answer.get("msg") or "")
     if platform is not None and platform.done and re.search(platform.done, said, re.DOTALL):
         return ""
@@ -220,6 +237,24 @@ def _in_meta(meta: t.Any) -> str:
                 answer.get("cli_error") or answer.get("error_description") or answer.get("error") or "no reason given"
             )
             return f"{said} (HTTP {answer['http_status']})"
+    return ""
+
+
+def _of_rest(answer: Answer) -> str:
+    """The device's words in what ansible.builtin.uri hands over; empty when it is no refusal.
+
+    An API may refuse what it was sent with HTTP 200, and say so in its answer alone.
+    """
+    status = answer.get("status")
+    if not isinstance(status, int):
+        return ""
+    body = answer["json"] if isinstance(answer.get("json"), Mapping) else {}
+    words = body.get("errorMessage") or body.get("message")
+    if status != 200:
+        return f"{words} (HTTP {status})" if words else str(answer.get("msg") or f"HTTP {status}")
+    if "failed" in (body.get("result"), body.get("status")):
+        found = body.get("validations")
+        return "; ".join(f"{x}: {y}" for x, y in found.items()) if found else words or "the device gave no reason"
     return ""
 
 

@@ -36,13 +36,15 @@ CONFIRMED, FAILED, UNCHANGED = "confirmed", "failed", "unchanged"
 class Evidence:
     """What a device said.
 
-    ``cleared`` is by tunnel id; a tunnel may have several SAs to clear. The controller's times in seconds:
+    ``cleared`` is by tunnel id; a tunnel may have several SAs to clear. ``between`` was read after the clear and before
+    the tunnel was told to begin anew, where a platform needs that. The controller's times in seconds:
     ``read_before`` after ``before`` was read, ``started`` before the first SA was cleared, ``asked`` before the last
     look began, at the earliest, ``now`` after it.
     """
 
     before: Answer | None = None
     cleared: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    between: Answer | None = None
     after: Answer | None = None
     started: float = 0.0
     read_before: float = 0.0
@@ -73,6 +75,11 @@ def verdict(platform: Platform, tunnel: Tunnel, evidence: Evidence, timeout: int
         problem = problem_of(answer, platform)
         if problem and before:
             return _failed(f"the device did not clear its SA: {problem}")
+    if platform.needs_gap and before:
+        problem = still_there(platform, tunnel, evidence.between)
+        if problem:
+            return _failed(f"the device did not clear its SA: {problem}")
+        before = ()
     try:
         after = read(platform, evidence.after, tunnel)
     except Unreadable as exc:
@@ -87,6 +94,14 @@ def verdict(platform: Platform, tunnel: Tunnel, evidence: Evidence, timeout: int
     else:
         reason = "its SA is older"
     return Verdict(FAILED, f"timeout: no new IKE_AUTH within {timeout} s; {reason}", final=False)
+
+
+def still_there(platform: Platform, tunnel: Tunnel, answer: Answer | None) -> str:
+    """Why it is not seen that the tunnel has no SA; empty when it is."""
+    try:
+        return "it still has one" if read(platform, answer, tunnel) else ""
+    except Unreadable as exc:
+        return f"whether it has one could not be read: {exc}"
 
 
 def from_log(tunnel: Tunnel, answer: Answer | None) -> Verdict:

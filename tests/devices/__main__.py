@@ -14,10 +14,11 @@ from pathlib import Path
 
 from tests.harness.playbook import ROOT
 
+from .leaks import PLACES
 from .matrix import PLATFORMS, Bench, Cell
 from .scenarios import SCENARIOS
 
-# Appended to a platform's module: every SA that is there is taken for a new one.
+# Appended to a platform's module: every SA that is there is taken for a new one, and nobody has to see it gone.
 FAULT = """
 
 import dataclasses as _dataclasses
@@ -32,7 +33,7 @@ def _lies(answer, tunnel):
     return [_Sa(_uuid.uuid4().hex, 0, True, x.handle) for x in _honest(answer, tunnel)]
 
 
-PLATFORM = _dataclasses.replace(PLATFORM, sas=_lies)
+PLATFORM = _dataclasses.replace(PLATFORM, sas=_lies, needs_gap=False)
 """
 # Scenarios in which an SA is there that proves nothing.
 LIES = ["ignored", "rekeyed", "half_open"]
@@ -57,8 +58,13 @@ def main() -> int:
     print(f"\n{len(ran)} cells ran, {len(bad)} are bad, {len(cells) - len(ran)} can't happen and are not counted.")
     differ = [x for x in ran if (x.verdict == "confirmed") != x.truth]
     print(f"{len(differ)} cells where the verdict differs from the model's truth.")
+    shown = [x for x in ran if x.leaks]
+    print(f"{len(shown)} cells with a key in {', '.join(PLACES[:-1])} or {PLACES[-1]} of the controller.")
     if not arguments.no_faults:
         print(f"planted faults: {len(platforms) - len(blind)} of {len(platforms)} turn their row red")
+        unseen = planted_leaks_unseen(platforms[0])
+        print(f"planted leak: {'not seen in ' + ', '.join(unseen) if unseen else 'seen in ' + ', '.join(PLACES)}")
+        blind += unseen
     return 1 if bad or blind else 0
 
 
@@ -73,6 +79,12 @@ def report(platform: str, row: list[Cell]) -> None:
         for fault in cell.faults:
             print(f"      {fault}")
     sys.stdout.flush()
+
+
+def planted_leaks_unseen(platform: str) -> list[str]:
+    """Where the search does not find a key that was left there."""
+    (cell,) = Bench(platform, leaks=True).run(["missing"])
+    return [x for x in PLACES if x not in cell.leaks]
 
 
 def fault_is_seen(platform: str) -> bool:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.playbook import VENV, Playbooks, Result
-from tests.harness.secrets_scan import find_secrets
 from tests.harness.vendor_collections import vendor_collections
 
 from .device import Device, Wanted
+from .leaks import Search, planted
 from .model import Ike
 from .panos import doubles
 from .scenarios import CONFIRMED, FAILED, NEW, OLD, SCENARIOS, WRONG, Scenario
@@ -30,6 +30,7 @@ PLATFORMS: dict[str, tuple[str, str]] = {
     "cisco_iosxe": ("tests.devices.iosxe:IosXe", "SSH, cisco.ios"),
     "junos": ("tests.devices.junos:Junos", "NETCONF over SSH, junipernetworks.junos"),
     "fortios": ("tests.devices.fortios:FortiOs", "REST, fortinet.fortios"),
+    "opnsense": ("tests.devices.opnsense:OpnSense", "REST, ansible.builtin.uri"),
     "panos": ("tests.devices.panos:PanOs", "XML API, doubles of three modules over pan-os-python"),
     "vyos": ("tests.devices.vyos:VyOs", "SSH, vyos.vyos"),
 }
@@ -49,6 +50,7 @@ class Cell:
     truth: bool = False
     faults: list[str] = field(default_factory=list)
     not_run: str = ""
+    leaks: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -88,8 +90,8 @@ def published(tunnel_id: str, name: str, psk: str, status: str) -> dict[str, Any
 class Bench:
     """Runs a platform's scenarios, all devices at once."""
 
-    def __init__(self, platform: str, collections: Path | None = None) -> None:
-        self.platform = platform
+    def __init__(self, platform: str, collections: Path | None = None, *, leaks: bool = False) -> None:
+        self.platform, self._leaks = platform, leaks
         module, _colon, name = PLATFORMS[platform][0].partition(":")
         self._device: type[Device] = getattr(importlib.import_module(module), name)
         self._collections = collections or VENV / "collections"
@@ -113,8 +115,10 @@ class Bench:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dv-", ignore_cleanup_errors=True)))
             devices = {x.scenario: stack.enter_context(self._made(SCENARIOS[x.scenario])) for x in cells}
-            playbooks = Playbooks(folder, self._environment(stack))
+            search = Search(folder, [OLD, NEW, WRONG])
+            playbooks = Playbooks(folder, {**self._environment(stack), **search.environment()})
             stack.callback(playbooks.close)
+            stack.enter_context(search.watch())
             began = time.time()
             first = self._play(playbooks, devices, entry, "applied")
             for cell in cells:
@@ -125,11 +129,10 @@ class Bench:
                 second = self._play(playbooks, again, entry, "confirmed")
                 for cell in (x for x in cells if x.scenario in again):
                     self._judge_again(cell, again[cell.scenario], second, before[cell.scenario])
-            hits = find_secrets(playbooks.outputs(), [OLD, NEW, WRONG])
-            hits += [str(x) for x in _files_with(folder, [OLD, NEW, WRONG])]
-            if hits:
-                for cell in cells:
-                    cell.faults.append(f"a key was shown: {hits[0]}")
+            places = search.places(playbooks)
+            for cell in cells:
+                cell.leaks = places
+                cell.faults += [f"a key was shown: {', '.join(places)}"] if places else []
 
     def _environment(self, stack: contextlib.ExitStack) -> dict[str, str]:
         # The name of a socket has to be short.
@@ -187,6 +190,7 @@ class Bench:
                 "gather_facts": False,
                 "vars": {"customer_device_tunnels": tunnels},
                 "tasks": [
+                    *(planted(NEW) if self._leaks else []),
                     {"name": "Run the role", "ansible.builtin.include_role": role},
                     {"name": "Show", "ansible.builtin.debug": {"msg": "{{ customer_device_results }}"}},
                 ],
@@ -233,14 +237,3 @@ class Bench:
             return entry["status"], entry["reason"]
         failed = [x for x in outcome.tasks if x["host"] == host and x["status"] in ("failed", "unreachable")]
         return (FAILED, str(failed[-1]["result"].get("msg", ""))) if failed else ("", outcome.output[-2000:])
-
-
-def _files_with(folder: Path, keys: list[str]) -> list[Path]:
-    """The files under a folder that have a key in them, but for what the test itself wrote."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file() and path.suffix not in (".yml", ".json"):
-            data = path.read_bytes()
-            if any(key.encode() in data for key in keys):
-                found.append(path)
-    return found

@@ -83,6 +83,7 @@ class Ike:
     clearing: Clearing = Clearing.WORKS
     rekeys_child: bool = False
     attempts_first: bool = False
+    begins_anew: bool = True  # whether a gateway that was cleared authenticates by itself
     gateways: dict[str, Gateway] = field(default_factory=dict)
     sas: list[Sa] = field(default_factory=list)
     history: list[Authentication] = field(default_factory=list)
@@ -112,13 +113,13 @@ class Ike:
             for _at, name in due:
                 self._take_down(name)
             for gateway in self.gateways.values():
-                down = not any(x.up for x in self.sas if x.gateway == gateway.name)
+                down = self.begins_anew and not any(x.up for x in self.sas if x.gateway == gateway.name)
                 if down and now - self._tried.get(gateway.name, 0) >= RETRY_SECONDS:
                     self._authenticate(gateway)
             return sorted(self.sas, key=lambda x: x.up)
 
     def clear(self, gateway: str) -> None:
-        """A command that takes the gateway's SAs down; the device begins anew by itself.
+        """A command that takes the gateway's SAs down; most devices begin anew by themselves.
 
         Raises:
             Refused: the device says no.
@@ -151,7 +152,8 @@ class Ike:
 
     def _take_down(self, gateway: str) -> None:
         self.sas = [x for x in self.sas if x.gateway != gateway]
-        self._authenticate(self.gateways[gateway])
+        if self.begins_anew:
+            self._authenticate(self.gateways[gateway])
 
     def _authenticate(self, gateway: Gateway) -> None:
         key = gateway.key()

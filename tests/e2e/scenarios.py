@@ -271,7 +271,7 @@ class Scenarios(Suite):
         before = self.files()
         result = self.device_run(changes).failed()
         for site, words in {
-            "berlin": "routeros is unknown; known are cisco_iosxe, fortios, junos, panos, strongswan, vyos",
+            "berlin": "customer_device_platform routeros is unknown; known are ",
             "lisbon": "comes without a PSK",
             "turin": "cannot be given to strongswan",
         }.items():

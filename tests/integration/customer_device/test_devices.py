@@ -18,6 +18,7 @@ from tests.devices.iosxe import IosXe
 from tests.devices.junos import Junos
 from tests.devices.matrix import ENDPOINT, OTHER_ID, PLATFORMS, TUNNEL_ID, Bench, fqdn, published
 from tests.devices.model import Ike
+from tests.devices.opnsense import SECRET, OpnSense
 from tests.devices.panos import PanOs, doubles
 from tests.devices.scenarios import NEW, OLD
 from tests.devices.vyos import VyOs
@@ -85,8 +86,9 @@ def listening(kind: type[Device], **state: bool) -> Any:
         yield device, tunnel
 
 
-def test_compare_says_whether_the_device_has_the_key(bring: Callable[..., Result]) -> None:
-    with listening(IosXe) as (device, _tunnel):
+@pytest.mark.parametrize("kind", [IosXe, OpnSense])
+def test_compare_says_whether_the_device_has_the_key(bring: Callable[..., Result], kind: type[Device]) -> None:
+    with listening(kind) as (device, _tunnel):
         before = device.running()
         outcome = bring(device, "compare").ok()
         assert device.running() == before
@@ -109,12 +111,29 @@ def test_reach_finds_the_object_and_changes_nothing(bring: Callable[..., Result]
     assert "is left alone: site-a: the device has no peer cf-fedcba98" in outcome.output
 
 
-def test_check_mode_changes_nothing_and_says_what_would(bring: Callable[..., Result]) -> None:
-    with listening(IosXe) as (device, _tunnel):
+@pytest.mark.parametrize("kind", [IosXe, OpnSense])
+def test_check_mode_changes_nothing_and_says_what_would(bring: Callable[..., Result], kind: type[Device]) -> None:
+    with listening(kind) as (device, _tunnel):
         before = device.running()
         outcome = bring(device, "psk", check=True).ok()
         assert (device.running(), device.ike.cleared) == (before, [])
     assert "d: 1 of 1 tunnels would get their PSK" in outcome.result("Say what would change")["msg"]
+
+
+def test_opnsense_makes_a_whole_tunnel_only_with_the_anti_replay_that_its_api_has(bring: Callable[..., Result]) -> None:
+    device = OpnSense(Ike({fqdn(TUNNEL_ID): NEW}))
+    with device:
+        before = device.running()
+        outcome = bring(device, "main", customer_device_anti_replay="tunnel").failed()
+        assert (device.running(), device.received) == (before, [])
+    assert "turn on the replay_protection of site-a" in outcome.output
+
+
+def test_opnsense_does_not_show_the_secret_of_its_api(bring: Callable[..., Result]) -> None:
+    with listening(OpnSense, read_only=True) as (device, _tunnel):
+        outcome = bring(device, "psk").failed()
+    assert "denied for write access" in outcome.output
+    assert SECRET not in outcome.output
 
 
 @pytest.mark.parametrize("save", [True, False])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import names
 
 from tests.harness.playbook import ROOT, Result
 
@@ -43,7 +44,7 @@ def test_bad_results(run: Run, changes: dict[str, Any], words: str) -> None:
 def test_unknown_platform(run: Run, core: str | None) -> None:
     variables = {"customer_device_platform": "routeros", "customer_device_tunnels": [result()]}
     outcome = run(play(**variables), inventory="d ansible_connection=local", core=core).failed()
-    known = "cisco_iosxe, fortios, junos, panos, strongswan, vyos"
+    known = ", ".join(names())
     assert f"customer_device_platform routeros is unknown; known are {known}" in outcome.output
 
 

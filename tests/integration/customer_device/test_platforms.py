@@ -106,6 +106,7 @@ def test_each_identity(run: Run, platform: str, form: str) -> None:
         ("cisco_iosxe", "identity local key-id "),
         ("fortios", "localid_type: keyid"),
         ("junos", "local-identity key-id "),
+        ("opnsense", '  id: "keyid:'),
         ("panos", "<local-id><type>keyid</type>"),
         ("strongswan", 'id = "keyid:'),
         ("vyos", "authentication local-id 'keyid:"),
@@ -123,7 +124,7 @@ def rendered_identity(run: Run, platform: str, form: str, core: str | None = Non
     return str(outcome.result("Render")["results"][0]["msg"])
 
 
-@pytest.mark.parametrize("platform", [x for x in PLATFORMS if x not in ("strongswan",)])
+@pytest.mark.parametrize("platform", [x for x in PLATFORMS if load(x).collections])
 def test_missing_collection(run: Run, platform: str, core: str | None) -> None:
     """A clear message, and only for the host that needs the collection."""
     hosts = {
@@ -143,7 +144,7 @@ def test_missing_collection(run: Run, platform: str, core: str | None) -> None:
     assert "couldn't resolve" not in outcome.output
 
 
-@pytest.mark.parametrize("platform", [x for x in PLATFORMS if x not in ("strongswan", "panos")])
+@pytest.mark.parametrize("platform", [x for x in PLATFORMS if load(x).collections and x != "panos"])
 def test_installed_collection_is_found(run: Run, platform: str) -> None:
     """The role gets as far as the vendor's first module, which has no device here."""
     variables = {"customer_device_platform": platform, "customer_device_tunnels": [result()]}
