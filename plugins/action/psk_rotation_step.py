@@ -22,6 +22,7 @@ from ansible_collections.magicwan.cloudflare.plugins.module_utils._argspec impor
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._client import REQUESTS_IMPORT_ERROR, Client
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import NANO, format_time, parse_age
+from ansible_collections.magicwan.cloudflare.plugins.module_utils._secrets import redact
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._controller import (
     DEFAULT_LEASE,
     Arguments,
@@ -190,7 +191,8 @@ class ActionModule(ControllerAction):
             index, batch = arguments["index"], list(self.variables.get("ansible_play_batch") or ())
             said = _told(self._variables(batch), "__psk_rotation_reached")
             wanted = state.reach_token(index)
-            return rotation.wave(state, index, batch, [x for x in said if said[x] == wanted])
+            asked = {x: y for x, y in said.items() if isinstance(y, Mapping) and y.get("asked") == wanted}
+            return rotation.wave(state, index, batch, self._without_keys(asked, state, arguments))
         if arguments["operation"] == "roll_back":
             return rotation.roll_back(state)
         everybody = self._variables({x.host for x in state.in_flight})
@@ -203,6 +205,19 @@ class ActionModule(ControllerAction):
             if wrong and isinstance(said, Mapping) and said.get("done"):
                 evidence[host] = {**said, "done": False, "reason": "; ".join(wrong)}
         return rotation.settle(state, evidence)
+
+    def _without_keys(self, asked: Mapping[str, t.Any], state: State, arguments: Arguments) -> dict[str, str]:
+        """Why each device that was asked is left alone, in a line and without PSKs; empty where it has answered."""
+        reasons = {x: str(y["reason"] or "its tasks failed") for x, y in asked.items() if "reason" in y}
+        if reasons:
+            own = [x for x in state.all_results() if x.host in reasons]
+            records = self._held(arguments, [x.id for x in own])
+            if records is None:
+                return {x: "its tasks failed" if x in reasons else "" for x in asked}
+            keys = {x.psk for x in own if x.psk}.union(*(x.keys() for x in records.values()))
+            lines = {x: " ".join(redact(y, keys).split()) for x, y in reasons.items()}
+            reasons = {x: y.removeprefix(f"{x} is left alone: ")[:300] for x, y in lines.items()}
+        return {x: reasons.get(x, "") for x in asked}
 
     def _not_within(self) -> Result:
         """Fails, and keeps the state of the rotation around it, which needs it to settle what is in flight."""

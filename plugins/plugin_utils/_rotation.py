@@ -131,18 +131,18 @@ class Rotation:
             _psk_batch.validate(self.client, {x.id: x.name for wave in state.waves for x in wave})
         if not state.devices:
             for index in range(len(state.waves)):
-                done = self._wave(state, index, options.hosts, escrow)
+                done = self._wave(state, index, options.hosts, escrow, {})
                 state = replace(done, changed=done.changed or state.changed)
         return state
 
-    def wave(self, state: State, index: int, hosts: Collection[str], reached: Collection[str]) -> State:
+    def wave(self, state: State, index: int, hosts: Collection[str], asked: _waves.Asked) -> State:
         """Sets the PSKs of wave ``index``, as far as it may go now and its devices can be managed.
 
-        ``hosts`` are still in the play, ``reached`` those of them that were asked and have answered. One that was done
-        in the wave before, and one that is the controller itself, need not be asked.
+        ``hosts`` are still in the play. One that was done in the wave before, and one that is the controller itself,
+        need not be among ``asked``.
         """
-        sure = [x for x in hosts if x in reached or x in state.proven or x not in state.reach]
-        return self._wave(state, index, sure, self._escrow_of(state))
+        sure = [x for x in hosts if asked.get(x) == "" or x in state.proven or x not in state.reach]
+        return self._wave(state, index, sure, self._escrow_of(state), asked)
 
     def roll_back(self, state: State) -> State:
         """Sets the previous PSKs of what the last wave could not finish."""
@@ -216,10 +216,10 @@ class Rotation:
         unhealthy = gate.failing(done)
         return [replace(x, reason=unhealthy.get(x.tunnel.id, x.reason)) for x in found]
 
-    def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow) -> State:
+    def _wave(self, state: State, index: int, hosts: Collection[str], escrow: Escrow, why: _waves.Asked) -> State:
         entries = state.waves[index]
-        failed = _failed_so_far(state)
-        ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, state.limit, state.mode)
+        failed, limit = _failed_so_far(state), state.limit
+        ready, others = _waves.going(state.waves, index, state.statuses, hosts, failed, limit, state.mode, why)
         if self.gate is not None and state.mode != "rollback":
             ready, unhealthy = self.gate.split(ready, state.members)
             others += unhealthy

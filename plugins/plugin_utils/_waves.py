@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ansible_collections.magicwan.cloudflare.plugins.module_utils import _psk
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._psk import Trace
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._tunnel import Tunnel
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
+
+# By host that was asked: why its device is left alone, empty if it has answered.
+Asked = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,13 @@ def going(
     failed: int,
     limit: int,
     mode: str = "rotate",
+    asked: Asked = MappingProxyType({}),
 ) -> tuple[list[Planned], list[Planned]]:
     """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
 
     ``statuses`` says by id what became of the tunnels of the waves before, ``failed`` how many have failed so far. A
     tunnel goes only if its host is among ``hosts`` and no more have failed than ``limit``; one that begins, only if
-    every tunnel of its group that went before is done.
+    every tunnel of its group that went before is done. ``asked`` has the reasons of hosts that are not.
     """
     if failed > limit:
         reason = f"stopped after {failed} failures, {limit} being allowed"
@@ -100,7 +105,8 @@ def going(
     for entry in waves[index]:
         sibling = unfinished.get(entry.group)
         if entry.host not in hosts:
-            reason = f"its device {entry.host} is not reachable"
+            said = asked.get(entry.host)
+            reason = f"its device {entry.host} is {f'left alone: {said}' if said else 'not reachable'}"
             others.append(replace(entry, status=_status.UNREACHED, reason=reason))
         elif sibling and entry.status == _status.DUE:
             waits = statuses.get(sibling.id) == _status.WAITING

@@ -211,9 +211,9 @@ class Run:
         for index, wave in enumerate(state.waves if state.devices else ()):
             hosts = sorted({x.host for x in wave})
             self.looking = {x.id for x in wave}
-            reached = [x for x in hosts if x not in self._lost and self._reach(x)]
+            asked = {x: "" for x in hosts if x not in self._lost and self._reach(x)}
             present = [x for x in batch if x not in self._lost]
-            state = self._next(state, partial(Rotation.wave, index=index, hosts=present, reached=reached))
+            state = self._next(state, partial(Rotation.wave, index=index, hosts=present, asked=asked))
             if state.in_flight:
                 state = self._devices(state, batch)
         bad = set(self._lost)

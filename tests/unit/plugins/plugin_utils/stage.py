@@ -68,7 +68,7 @@ def begin_again(rotation: Rotation, rotation_id: str) -> State:
 
 def wave(rotation: Rotation, state: State, index: int, *hosts: str) -> State:
     """The wave of these hosts, all of them reached."""
-    return rotation.wave(state, index, hosts, hosts)
+    return rotation.wave(state, index, hosts, dict.fromkeys(hosts, ""))
 
 
 def statuses(state: State) -> list[str]:

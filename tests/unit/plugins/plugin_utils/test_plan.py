@@ -626,6 +626,12 @@ def test_a_tunnel_of_an_unreachable_host_does_not_go() -> None:
     assert [(x.id, x.status, x.reason) for x in others] == [("t1", "unreached", "its device a is not reachable")]
 
 
+def test_a_device_that_answers_and_is_left_alone_is_told_with_its_reason() -> None:
+    asked = {"a": "the user may only read", "b": ""}
+    _ready, others = going(waves([entry("t1", host="a"), entry("t2", host="b")]), 0, {}, {"b"}, 0, 10, asked=asked)
+    assert [x.reason for x in others] == ["its device a is left alone: the user may only read"]
+
+
 @pytest.mark.parametrize(("failed", "limit", "stops"), [(0, 0, False), (1, 0, True), (1, 1, False), (2, 1, True)])
 def test_more_failures_than_allowed_stop_a_wave(failed: int, limit: int, stops: bool) -> None:
     ready, others = going(waves([entry("t1")]), 0, {}, {"localhost"}, failed, limit)

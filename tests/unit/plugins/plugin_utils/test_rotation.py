@@ -254,7 +254,7 @@ def test_a_device_that_was_not_reached_is_left_alone(rotation: Rotation, simulat
 def test_a_device_that_was_done_in_the_wave_before_need_not_be_asked(rotation: Rotation) -> None:
     state = wave(rotation, begin_with_device(rotation), 0, DEVICE)
     state = rotation.settle(state, done(state))
-    state = rotation.wave(state, 1, [DEVICE], [])
+    state = rotation.wave(state, 1, [DEVICE], {})
     assert [x.host for x in state.in_flight] == [DEVICE]
 
 
@@ -296,7 +296,7 @@ def test_a_rollback_of_others_takes_nothing_from_a_device_that_was_done_in_the_w
 
 
 def test_a_device_that_has_left_the_play_is_not_reached_whatever_it_has_said(rotation: Rotation) -> None:
-    state = rotation.wave(begin_with_device(rotation), 0, [], [DEVICE])
+    state = rotation.wave(begin_with_device(rotation), 0, [], {DEVICE: ""})
     assert statuses(state) == ["due", "unreached"]
 
 
