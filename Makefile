@@ -106,7 +106,7 @@ leaks: setup ## Search all that rotations leave for PSKs and the token, on five 
 devices: setup ## Bring PSKs into stand-ins for devices, by the vendors' collections: a table of platforms and scenarios
 	@.venv/bin/python -m tests.devices $(DEVICES_ARGS)
 
-e2e: setup ## Rotate on real strongSwan devices in network namespaces (root on Debian)
+e2e: setup ## Rotate on real strongSwan and Libreswan devices in network namespaces (root on Debian)
 	@.venv/bin/python -m tests.e2e $(E2E_ARGS)
 
 eda: setup ## Run the rulebooks in ansible-rulebook, against the simulator and a stand-in for AWX (Java 17)

@@ -136,8 +136,8 @@ def judge(
             found = _device_proof.Verdict(_device_proof.FAILED, f"the device refused the configuration: {problem}")
         elif tunnel.id not in chosen:
             found = _device_proof.Verdict(_device_proof.UNCHANGED)
-        elif platform.watches:
-            found = _device_proof.from_log(tunnel, watched)
+        elif platform.watch:
+            found = _device_proof.watched(platform.watch, tunnel, watched, timeout)
         else:
             found = _device_proof.verdict(platform, tunnel, evidence, timeout)
         final = final and found.final

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_ipsec import Secret, files, of_lines, plain
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import (
     MATCH,
     MISMATCH,
@@ -27,36 +27,13 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
 )
 
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s{}="#,]+)|([{}=\n,])|(#[^\n]*)')
-_PREFIX = re.compile(r"^(?:fqdn|email|keyid|userfqdn|@+)[:]?")
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A PSK in a file: its section or line, the identities that it is for."""
-
-    file: str
-    name: str
-    ids: frozenset[str]
-    key: str
-
-
-def plain(identity: str) -> str:
-    """An identity without the prefix that says its type."""
-    return _PREFIX.sub("", identity.strip().strip('"'))
-
-
-def files(text: str) -> Iterator[tuple[str, str]]:
-    """The files in what look.sh printed, with their text."""
-    for part in re.split(r"^== (?=/)", text, flags=re.MULTILINE)[1:]:
-        name, dummy, body = part.partition("\n")
-        yield name.strip(), body
 
 
 def secrets(text: str) -> list[Secret]:
     """The PSKs in what look.sh printed, of swanctl's files and of ipsec.secrets."""
     found: list[Secret] = []
-    for name, body in files(text):
-        found += _of_lines(name, body) if name.endswith("secrets") else _of_sections(name, body)
+    for name, body in files(text).items():
+        found += of_lines(name, body) if name.endswith("secrets") else _of_sections(name, body)
     return found
 
 
@@ -87,14 +64,6 @@ def _of_sections(file: str, text: str) -> Iterator[Secret]:
             word = quoted or bare
 
 
-def _of_lines(file: str, text: str) -> Iterator[Secret]:
-    for line in text.splitlines():
-        match = re.match(r'^\s*([^#:][^"]*?)?\s*:\s*PSK\s+(?:"([^"]*)"|(\S+))', line)
-        if match:
-            ids = frozenset(plain(x) for x in (match[1] or "").split())
-            yield Secret(file, "ipsec.secrets", ids, match[2] or match[3] or "")
-
-
 def ready(answers: Sequence[Answer], entry: str) -> str:
     """Whether the daemon reads its configuration, and the folder can be written."""
     conns, looked = answers[0], answers[1]
@@ -119,7 +88,7 @@ def inspect(answers: Sequence[Answer], tunnel: Tunnel, entry: str) -> Finding:
     others = [x for x in found if tunnel.ike_id in x.ids and x.name != name]
     if others and entry != "compare":
         other = others[0]
-        what = "an entry" if other.name == "ipsec.secrets" else f"the section {other.name}"
+        what = "an entry" if not other.name else f"the section {other.name}"
         return Finding(f"{what} in {other.file} has a secret for the same identity, and may win (option secret)")
     if entry != "main":
         block = connection(outputs_of(answers[0], 1)[0], tunnel.object)
@@ -141,6 +110,15 @@ def connection(text: str, name: str) -> str | None:
         if block.startswith(f"{name}:"):
             return block
     return None
+
+
+def watch(tunnel: Tunnel, text: str, _timeout: int) -> str:
+    """The verdict of reauthenticate.sh: "CONNECTION confirmed TIME IKE_SA" or "CONNECTION failed - REASON"."""
+    for line in text.splitlines():
+        words = line.split(" ", 3)
+        if words[0] == tunnel.object and len(words) == 4:
+            return "" if words[1] == "confirmed" else words[3]
+    return "the device said nothing"
 
 
 PLATFORM = Platform(
@@ -174,5 +152,5 @@ PLATFORM = Platform(
     },
     ready=ready,
     inspect=inspect,
-    watches=True,
+    watch=watch,
 )

@@ -102,6 +102,8 @@ Inspect = Callable[[Sequence[Answer], Tunnel, str], Finding]
 Ready = Callable[[Sequence[Answer], str], str]
 # One tunnel's SAs in the answer to the platform's command.
 ReadSas = Callable[[Answer, Tunnel], Sequence[Sa]]
+# Why what a script on the device has printed is no proof for a tunnel, of the seconds that it had; empty: it is one.
+Watch = Callable[[Tunnel, str, int], str]
 # What has to be cleared: an argument a command.
 Clear = Callable[[Tunnel, Sequence[Sa]], Sequence[str]]
 # What the platform's template needs to know beside the names, by a tunnel's identifier.
@@ -119,7 +121,7 @@ def by_object(tunnel: Tunnel, _sas: Sequence[Sa]) -> Sequence[str]:
 
 
 def no_table(_answer: Answer, _tunnel: Tunnel) -> Sequence[Sa]:
-    """The platform has no table of SAs that would prove anything."""
+    """The platform's proof is no table of SAs."""
     raise Unreadable("the platform's proof is its log")
 
 
@@ -145,8 +147,9 @@ class Platform:
     inspect: Inspect
     sas: ReadSas = no_table
     clear: Clear = by_handle
-    # Whether a script on the device watches the daemon's log, and prints a line a tunnel, instead of a table of SAs.
-    watches: bool = False
+    # Where a script on the device forces the authentication and prints what the daemon says: how that is judged,
+    # instead of by a table of SAs.
+    watch: Watch | None = None
     collections: tuple[str, ...] = ()
     # A plugin of the vendor's collection and one of its settings: loading it shows that the collection is there.
     probe: Mapping[str, str] = field(default_factory=dict)

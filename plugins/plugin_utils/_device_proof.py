@@ -25,7 +25,9 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
     Sa,
     Tunnel,
     Unreadable,
+    Watch,
     one_line,
+    outputs_of,
     problem_of,
 )
 
@@ -104,18 +106,16 @@ def still_there(platform: Platform, tunnel: Tunnel, answer: Answer | None) -> st
         return f"whether it has one could not be read: {exc}"
 
 
-def from_log(tunnel: Tunnel, answer: Answer | None) -> Verdict:
-    """The verdict out of what the platform's script printed: "OBJECT confirmed TIME SA" or "OBJECT failed - REASON"."""
+def watched(judge: Watch, tunnel: Tunnel, answer: Answer | None, timeout: int) -> Verdict:
+    """The verdict out of what the platform's script printed."""
     problem = problem_of(answer)
     if problem:
         return _failed(f"the device's log could not be watched: {problem}")
-    for line in str((answer or {}).get("stdout", "")).splitlines():
-        words = line.split(" ", 3)
-        if words[0] == tunnel.object and words[1:2] == [CONFIRMED] and len(words) == 4:
-            return Verdict(CONFIRMED)
-        if words[0] == tunnel.object:
-            return _failed(words[3] if len(words) == 4 else "the device gave no reason")
-    return _failed("the device said nothing")
+    try:
+        reason = judge(tunnel, outputs_of(t.cast(Answer, answer), 1)[0], timeout)
+    except Unreadable as exc:
+        return _failed(f"the device's log could not be read: {exc}")
+    return _failed(reason) if reason else Verdict(CONFIRMED)
 
 
 def is_new(sa: Sa, before: Sequence[Sa], evidence: Evidence) -> bool:

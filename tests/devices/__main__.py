@@ -18,7 +18,8 @@ from .leaks import PLACES
 from .matrix import PLATFORMS, Bench, Cell
 from .scenarios import SCENARIOS
 
-# Appended to a platform's module: every SA that is there is taken for a new one, and nobody has to see it gone.
+# Appended to a platform's module: every SA that is there is taken for a new one, all that a script prints for a proof,
+# and nobody has to see the old one gone.
 FAULT = """
 
 import dataclasses as _dataclasses
@@ -33,7 +34,9 @@ def _lies(answer, tunnel):
     return [_Sa(_uuid.uuid4().hex, 0, True, x.handle) for x in _honest(answer, tunnel)]
 
 
-PLATFORM = _dataclasses.replace(PLATFORM, sas=_lies, needs_gap=False)
+PLATFORM = _dataclasses.replace(
+    PLATFORM, sas=_lies, needs_gap=False, watch=PLATFORM.watch and (lambda *_what: "")
+)
 """
 # Scenarios in which an SA is there that proves nothing.
 LIES = ["ignored", "rekeyed", "half_open"]

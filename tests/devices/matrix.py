@@ -33,6 +33,8 @@ PLATFORMS: dict[str, tuple[str, str]] = {
     "opnsense": ("tests.devices.opnsense:OpnSense", "REST, ansible.builtin.uri"),
     "panos": ("tests.devices.panos:PanOs", "XML API, doubles of three modules over pan-os-python"),
     "vyos": ("tests.devices.vyos:VyOs", "SSH, vyos.vyos"),
+    "strongswan_stroke": ("tests.devices.ipsec:StrongSwan", "the command ipsec, by ansible.builtin"),
+    "libreswan": ("tests.devices.ipsec:Libreswan", "the command ipsec, by ansible.builtin"),
 }
 TUNNEL_ID = "fedcba9876543210fedcba9876543210"
 OTHER_ID = "0123456789abcdef0123456789abcdef"

@@ -83,7 +83,7 @@ class Ike:
     clearing: Clearing = Clearing.WORKS
     rekeys_child: bool = False
     attempts_first: bool = False
-    begins_anew: bool = True  # whether a gateway that was cleared authenticates by itself
+    begins_anew: bool = True  # whether a gateway without SA authenticates by itself, or only when it is told to
     gateways: dict[str, Gateway] = field(default_factory=dict)
     sas: list[Sa] = field(default_factory=list)
     history: list[Authentication] = field(default_factory=list)

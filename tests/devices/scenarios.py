@@ -93,7 +93,9 @@ SCENARIOS: dict[str, Scenario] = {
         "before unreadable", FAILED, "could not be read before", state=State(before_unreadable=True)
     ),
     "rekeyed": Scenario("child rekeyed meanwhile", FAILED, "its SA is older", prepare=rekeyed, elsewhere=_NOT_GONE),
-    "other": Scenario("other tunnel to the address up", FAILED, "no new IKE_AUTH", peer_key=WRONG, other=True),
+    "other": Scenario(
+        "other tunnel to the address up", FAILED, "no new IKE_AUTH|AUTHENTICATION_FAILED", peer_key=WRONG, other=True
+    ),
     "other_right": Scenario("other tunnel there, right key", CONFIRMED, other=True),
     "half_open": Scenario("half-open first", FAILED, "its SA is older", prepare=half_open, elsewhere=_NOT_GONE),
     "missing": Scenario("object missing", FAILED, "is left alone: .*has no", there=False, entry="reach"),

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
-from tests.e2e.lab import CHARON, SSHD, SWANCTL
+from tests.e2e.nodes import CHARON, SSHD, SWANCTL, UNPACKED
 from tests.harness.playbook import ROOT
 
 INSIDE = "--inside"
@@ -36,7 +36,7 @@ COMMANDS = ("ip", "nsenter", "unshare", "setpriv", "nc", "ssh", "ssh-keygen", "s
 
 def obstacle() -> str | None:
     """Why this machine can't run it, or None."""
-    missing = [path for path in (CHARON, SWANCTL, SSHD) if not Path(path).exists()]
+    missing = [path for path in (CHARON, SWANCTL, SSHD, UNPACKED / "xfrm_shim.so") if not Path(path).exists()]
     missing += [name for name in COMMANDS if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} missing, though the packages are installed"

@@ -5,169 +5,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from tests.e2e import traffic
+from tests.e2e.nodes import (
+    CHARON,
+    SSHD,
+    SWANCTL,
+    SWANCTL_FOLDERS,
+    Device,
+    Node,
+    Process,
+    await_that,
+    charon_settings,
+    device_of,
+    run,
+)
 from tests.harness.simulator import Simulator
 from tests.simulator.model import customer_inside_address
 
-CHARON = "/usr/sbin/charon-systemd"
-SWANCTL = "/usr/sbin/swanctl"
-SSHD = "/usr/sbin/sshd"
-# Each side holds IKE messages back this long before it sends them, so that a gap lasts for many probes, and two gaps
-# that were made one after the other overlap.
-SEND_DELAY_MS = 250
-PLUGINS = (
-    "random nonce aes sha1 sha2 hmac kdf gcm openssl pem pkcs1 pkcs8 x509 pubkey constraints"
-    " kernel-libipsec kernel-netlink socket-default vici updown"
-)
-SWANCTL_FOLDERS = ["conf.d", "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl"]
-SWANCTL_FOLDERS += ["pubkey", "private", "rsa", "ecdsa", "bliss", "pkcs8", "pkcs12"]
+EVERYTHING = "0.0.0.0/0"
 AUTHENTICATED = re.compile(
     r"^(?P<time>\d+\.\d+) .*<(?P<connection>\S+)\|\d+> authentication of .* with pre-shared key successful"
 )
-
-
-def run(*command: str, check: bool = True, **options: Any) -> str:
-    """Run a command and return what it printed; raise with what it said when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
-    return done.stdout + done.stderr
-
-
-def await_that(what: str, condition: Callable[[], Any], seconds: float = 60.0, every: float = 0.1) -> Any:
-    """The condition's first true value; raises with `what` when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(every)
-
-
-def charon_settings(folder: Path, extra: str = "", include: str = "") -> str:
-    """A strongswan.conf that logs with milliseconds and each message's connection."""
-    return f"""
-charon-systemd {{
-  load = {PLUGINS}
-  install_routes = no
-  send_delay = {SEND_DELAY_MS}
-  retransmit_tries = 3
-  retransmit_timeout = 2.0
-  journal {{ default = -1 }}
-  filelog {{
-    log {{
-      path = {folder}/charon.log
-      time_format = %s
-      time_add_ms = yes
-      ike_name = yes
-      flush_line = yes
-      default = 1
-    }}
-  }}
-  {extra}
-}}
-{include}
-"""
-
-
-@dataclass
-class Process:
-    """A process of the lab."""
-
-    name: str
-    pid: int
-    popen: subprocess.Popen[bytes] | None = None
-
-    def is_alive(self) -> bool:
-        if self.popen is not None:
-            return self.popen.poll() is None
-        return Path(f"/proc/{self.pid}/stat").exists()
-
-
-@dataclass
-class Node:
-    """A network namespace with a strongSwan daemon in it."""
-
-    name: str
-    netns: str
-    address: str
-    folder: Path
-    processes: list[Process] = field(default_factory=list)
-
-    def has_interface(self) -> bool:
-        """Whether the daemon has made its tun device."""
-        return "ipsec0" in run("ip", "-n", self.netns, "link")
-
-    def log(self) -> str:
-        """What the daemon has said."""
-        return (self.folder / "charon.log").read_text(encoding="utf-8", errors="replace")
-
-
-class Device(Node):
-    """A site's router: its own mounts over /run, /etc/swanctl and /etc/strongswan.d, and an sshd."""
-
-    def swanctl(self, *arguments: str) -> str:
-        """Run swanctl on the device."""
-        return run("nsenter", "-t", str(self.processes[0].pid), "-n", "-m", "swanctl", *arguments, check=False)
-
-    def shell(self, script: str) -> str:
-        """Run a shell script on the device."""
-        return run("nsenter", "-t", str(self.processes[0].pid), "-n", "-m", "sh", "-c", script)
-
-    def sas(self) -> dict[str, list[str]]:
-        """The numbers of the established IKE_SAs, by connection."""
-        found: dict[str, list[str]] = {}
-        for name, number in re.findall(r"^(\S+): #(\d+), ESTABLISHED", self.swanctl("--list-sas", "--noblock"), re.M):
-            found.setdefault(name, []).append(number)
-        return found
-
-    @property
-    def unplugged(self) -> Path:
-        """While this file exists, nobody can log in."""
-        return self.folder / "unplugged"
-
-    def unplug(self) -> None:
-        """Make the device unreachable for Ansible, sessions that are open included. Its tunnels know nothing of it."""
-        self.unplugged.touch()
-        sshd = self.processes[1].pid
-        children = Path(f"/proc/{sshd}/task/{sshd}/children").read_text(encoding="ascii").split()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
-
-    def plug(self) -> None:
-        """Undo unplug()."""
-        self.unplugged.unlink(missing_ok=True)
-
-    def exposed_keys(self) -> list[str]:
-        """The files with PSKs that anybody but root may read."""
-        keys = (self.folder / "swanctl" / "conf.d").glob("*.key.conf")
-        return [path.name for path in keys if path.stat().st_mode & 0o077 or path.stat().st_uid]
-
-    def files(self) -> dict[str, str]:
-        """What is configured, by file."""
-        roots = (self.folder / "swanctl", self.folder / "strongswan.d")
-        return {str(p): p.read_text() for root in roots for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 class Edge(Node):
@@ -177,8 +50,11 @@ class Edge(Node):
         env = {**os.environ, "SWANCTL_DIR": str(self.folder / "swanctl")}
         return run("swanctl", *arguments, "--uri", f"unix://{self.folder}/charon.vici", env=env, check=False)
 
-    def configure(self, tunnels: Iterable[dict[str, Any]]) -> None:
-        """Load connections and secrets of the tunnels that end here, in each form of identity that the API offers."""
+    def configure(self, tunnels: Iterable[dict[str, Any]], whole: Collection[str]) -> None:
+        """Load connections and secrets of the tunnels that end here, in each form of identity that the API offers.
+
+        Those in `whole` have all traffic in their selectors, because their device doesn't have them narrowed.
+        """
         mine = [tunnel for tunnel in tunnels if tunnel["cloudflare_endpoint"] == self.address]
         connections = "".join(
             f"""
@@ -193,8 +69,8 @@ class Edge(Node):
     remote {{ auth = psk
       id = "{identity}" }}
     children {{ net {{
-      local_ts = {tunnel["interface_address"].partition("/")[0]}/32
-      remote_ts = {customer_inside(tunnel)}/32
+      local_ts = {EVERYTHING if tunnel["id"] in whole else tunnel["interface_address"].partition("/")[0] + "/32"}
+      remote_ts = {EVERYTHING if tunnel["id"] in whole else customer_inside(tunnel) + "/32"}
       esp_proposals = aes256-sha256-ecp384,aes256gcm16-ecp384
       rekey_time = 0s }} }}
   }}"""
@@ -257,8 +133,10 @@ def customer_inside(tunnel: dict[str, Any]) -> str:
 class Lab:
     """Everything. Its namespaces and processes end with the process that makes it, see tests.e2e.__main__."""
 
-    def __init__(self, workdir: Path, simulator: Simulator, forms: dict[str, str]) -> None:
-        """`forms` names the sites, each with the type of identity that its device uses."""
+    def __init__(self, workdir: Path, simulator: Simulator, forms: dict[str, str], platforms: dict[str, str]) -> None:
+        """`forms` names the sites, each with the type of identity that its device uses; `platforms` those that are not
+        strongSwan by swanctl.
+        """
         self.workdir = workdir
         self.simulator = simulator
         self.tunnels: list[dict[str, Any]] = simulator.state()["tunnels"]
@@ -266,7 +144,7 @@ class Lab:
         self.site_of = {tunnel["id"]: list(forms)[index // 2] for index, tunnel in enumerate(self.tunnels)}
         self._internet = "internet"
         self.devices = {
-            site: Device(
+            site: device_of(platforms.get(site, "strongswan"))(
                 site,
                 site,
                 self.of_site(site)[0]["customer_endpoint"] or f"198.19.0.{n + 1}",
@@ -274,6 +152,8 @@ class Lab:
             )
             for n, site in enumerate(forms)
         }
+        # The tunnels through which traffic goes, with their sites.
+        self.measured = {i: site for i, site in self.site_of.items() if self.devices[site].carries}
         addresses = sorted({tunnel["cloudflare_endpoint"] for tunnel in self.tunnels})
         self.edges = [Edge(f"edge{n}", f"edge{n}", a, workdir / f"edge{n}") for n, a in enumerate(addresses)]
         self.applied: dict[str, float] = {}
@@ -319,9 +199,10 @@ class Lab:
             await_that(f"{edge.name} has its daemon", (edge.folder / "charon.vici").exists, 60)
             await_that(f"{edge.name} has its interface", edge.has_interface, 60)
         for tunnel in self.tunnels:
-            self._give_addresses(tunnel)
+            if tunnel["id"] in self.measured:
+                self._give_addresses(tunnel)
         for edge in self.edges:
-            edge.configure(self.tunnels)
+            edge.configure(self.tunnels, [i for i in self.site_of if i not in self.measured])
         self.hold_answers()
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
@@ -345,9 +226,7 @@ class Lab:
 
     def _boot_device(self, device: Device) -> None:
         folder = device.folder
-        (folder / "strongswan.d").mkdir()
-        conf = charon_settings(folder, include="include /etc/strongswan.d/*.conf")
-        (folder / "strongswan.conf").write_text(conf, encoding="utf-8")
+        commands = device.prepare(self._charon)
         ssh = folder / "ssh"
         ssh.mkdir(mode=0o700)
         for key in ("host", "id"):
@@ -371,12 +250,8 @@ Subsystem sftp internal-sftp
         boot.write_text(
             f"""set -e
 mount -t tmpfs tmpfs /run
-mkdir -p /run/sshd /run/lock /etc/swanctl /etc/strongswan.d
-mount --bind {folder}/swanctl /etc/swanctl
-mount --bind {folder}/strongswan.d /etc/strongswan.d
-mount --bind {folder}/strongswan.conf /etc/strongswan.conf
-{self._charon} > {folder}/charon.out 2>&1 & echo $! > {folder}/charon.pid
-{SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
+mkdir -p /run/sshd /run/lock
+{commands}{SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
 wait
 """,
             encoding="utf-8",
@@ -410,7 +285,7 @@ wait
         reply = run(
             "ip", "netns", "exec", device.netns, "nc", "-w", "1", "127.0.0.1", "22", check=False, input=""
         )  # prints the greeting
-        return "SSH-" in reply and "uptime" in device.swanctl("--stats")
+        return "SSH-" in reply and device.serves()
 
     def _give_addresses(self, tunnel: dict[str, Any]) -> None:
         """Inside addresses and the routes between them, at both ends: kernel-libipsec has one interface for all."""
@@ -488,6 +363,7 @@ wait
                 "target": tunnel["interface_address"].partition("/")[0],
             }
             for tunnel in self.tunnels
+            if tunnel["id"] in self.measured
         ]
         edges = [
             {
@@ -495,7 +371,7 @@ wait
                 "addresses": [
                     tunnel["interface_address"].partition("/")[0]
                     for tunnel in self.tunnels
-                    if tunnel["cloudflare_endpoint"] == edge.address
+                    if tunnel["cloudflare_endpoint"] == edge.address and tunnel["id"] in self.measured
                 ],
             }
             for edge in self.edges
@@ -524,18 +400,15 @@ wait
             return bool(lines) and float(lines[-1].split()[0]) >= end
 
         await_that("the traffic's account", written, 30)
-        return traffic.read_loss(out, self.site_of, start, end)
+        return traffic.read_loss(out, self.measured, start, end)
 
-    def await_traffic(self, tunnel_ids: Iterable[str], seconds: float = 60.0) -> None:
-        """Wait until each of these tunnels carries traffic that was sent after this call."""
-        wanted = [list(self.site_of).index(tunnel_id) for tunnel_id in tunnel_ids]
+    def await_traffic(self, seconds: float = 60.0) -> None:
+        """Wait until each tunnel carries traffic that was sent after this call."""
         start = time.time()
 
         def flows() -> bool:
             lines = (self.workdir / "traffic").read_text(encoding="utf-8").splitlines()[-6:-1]
             slots = [line.split() for line in lines]
-            return len(slots) == 5 and all(
-                float(t) > start and all(seen[i] == "1" for i in wanted) for t, seen in slots
-            )
+            return len(slots) == 5 and all(float(t) > start and set(seen) == {"1"} for t, seen in slots)
 
         await_that("traffic through the tunnels", flows, seconds)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.lab import Lab, await_that
-from tests.e2e.suite import BREAK_BEFORE_MAKE, SITES, Row, Suite
-from tests.harness.playbook import Playbooks
+from tests.e2e.lab import Lab
+from tests.e2e.nodes import await_that
+from tests.e2e.suite import BREAK_BEFORE_MAKE, PLATFORMS, SITES, Row, Suite
+from tests.harness.playbook import ROOT, Playbooks
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
@@ -94,35 +95,39 @@ class Scenarios(Suite):
         self.row.note = "0 changed, 0 writes, 0 authentications"
 
     def refusing_device(self) -> None:
-        """A device whose configuration is read-only: left alone before Cloudflare is touched, the others done."""
-        device = self.lab.devices["lisbon"]
-        sites = ("berlin", "lisbon", "vienna")
+        """Devices whose configuration is read-only, one a daemon: left alone before Cloudflare is touched."""
+        refusing = ("lisbon", *PLATFORMS)
+        sites = ("berlin", "vienna", *refusing)
         before = self.psks()
-        device.shell(
-            "mount --bind /etc/swanctl/conf.d /etc/swanctl/conf.d && mount -o remount,bind,ro /etc/swanctl/conf.d"
-        )
+        for site in refusing:
+            device = self.lab.devices[site]
+            device.shell(f"mount --bind {device.guarded} {device.guarded}")
+            device.shell(f"mount -o remount,bind,ro {device.guarded}")
         try:
             with self.measured():
                 result = self.rotate(sites, psk_rotation_force=True).failed()
         finally:
-            device.shell("umount /etc/swanctl/conf.d")
+            for site in refusing:
+                self.lab.devices[site].shell(f"umount {self.lab.devices[site].guarded}")
         after = self.psks()
-        own = [tunnel["id"] for tunnel in self.lab.of_site("lisbon")]
+        own = [tunnel["id"] for site in refusing for tunnel in self.lab.of_site(site)]
         others = [i for i in before if i not in own and self.lab.site_of[i] in sites]
-        self.need(all(after[i] == before[i] for i in own), "lisbon's PSKs are not what they were")
+        self.need(all(after[i] == before[i] for i in own), "the PSKs of refusing devices are not what they were")
         self.need(all(after[i] != before[i] for i in others), "a PSK of another site was not rotated")
         touched = [i for i in own if i in self.lab.applied]
-        self.need(not touched, f"{len(touched)} of lisbon's tunnels were touched")
-        name = next(t["name"] for t in self.lab.tunnels if t["id"] == own[0])
-        failed = [x["result"].get("msg") for x in result.tasks if (x["host"], x["status"]) == ("lisbon", "failed")]
-        self.need(any(name in str(text) for text in failed), f"the job does not name {name} among lisbon's failures")
+        self.need(not touched, f"{len(touched)} tunnels of refusing devices were touched")
+        for site in refusing:
+            name = self.lab.of_site(site)[0]["name"]
+            failed = [x["result"].get("msg") for x in result.tasks if (x["host"], x["status"]) == (site, "failed")]
+            named = any(name in str(text) for text in failed)
+            self.need(named, f"the job does not name {name} among {site}'s failures")
         self.consistent()
         self.not_dark()
-        self.row.note = f"{name} and its sibling left alone, {len(others)} others rotated"
+        self.row.note = f"{len(own)} tunnels of {', '.join(refusing)} left alone, {len(others)} others rotated"
 
     def killed_run(self) -> None:
         """SIGKILL to the whole run when the API has applied and no device was reached: the next run finishes."""
-        sites = ("berlin", "lisbon", "turin")
+        sites = ("berlin", "lisbon", "turin", *PLATFORMS)
         options = self.options(sites, psk_rotation_force=True)
         before = self.sas()
         self.lab.answers = False
@@ -138,7 +143,7 @@ class Scenarios(Suite):
             mismatched = self.mismatched()
             self.need(len(applied) == len(sites), f"{len(applied)} PSKs applied, one a site was expected")
             self.need(len(mismatched) == len(applied), f"{len(mismatched)} mismatches, {len(applied)} applied")
-            self.lab.await_traffic(self.lab.site_of)
+            self.lab.await_traffic()
             self.need(self.sas() == before, "an SA did not outlive the kill")
             self.need(not self.lab.authentications(start), "a device has authenticated anew")
             self.rotate(sites).ok()
@@ -150,7 +155,7 @@ class Scenarios(Suite):
 
     def wrong_order(self) -> None:
         """The control experiment: a device with another PSK than the edge can't authenticate, and the role says so."""
-        tunnels = {site: self.lab.of_site(site)[0] for site in ("berlin", "turin")}
+        tunnels = {site: self.lab.of_site(site)[0] for site in ("berlin", "turin", *PLATFORMS)}
         right = {site: {**self.result_of(tunnel), "status": "applied"} for site, tunnel in tunnels.items()}
         wrong = {site: {**entry, "psk": "W" + "rong" * 8} for site, entry in right.items()}
         self.own_psks |= {entry["psk"] for entry in wrong.values()}
@@ -174,7 +179,7 @@ class Scenarios(Suite):
             self.need(self.proofs.get(tunnel["id"]), f"{site} has not authenticated with the right PSK")
         self.consistent()
         self.not_dark()
-        self.row.note = "AUTHENTICATION_FAILED at berlin and turin; turin, break before make, lost that tunnel"
+        self.row.note = f"AUTHENTICATION_FAILED at {', '.join(tunnels)}; berlin alone, make before break, kept its SA"
 
     def both_at_once(self) -> None:
         """Both tunnels of a site in one wave, on purpose: the site must be seen to go dark."""
@@ -268,6 +273,8 @@ class Scenarios(Suite):
             "turin": {"customer_device_tunnels": [{**results["turin"], "psk": strange}]},
             "vienna": {"customer_device_tunnels": [results["vienna"]]},
         }
+        modules = (ROOT / "plugins" / "plugin_utils").glob("_device_on_*.py")
+        known = sorted(x.stem.removeprefix("_device_on_") for x in modules)
         before = self.files()
         result = self.device_run(changes).failed()
         for site, words in {
@@ -292,6 +299,7 @@ class Scenarios(Suite):
         lines = [line for line in list(self.command_lines.seen) if b"tests.simulator" not in line]
         commands = b"\n".join(lines)
         self.need(b"--load-creds" in commands, "no command line of swanctl was seen")
+        self.need(b"rereadsecrets" in commands, "no command line of ipsec was seen")
         hits = find_secrets([*printed, *logs, commands], sorted(secrets))
         self.need(not hits, f"secrets were shown: {hits[:5]}")
         self.row.note = (
@@ -335,7 +343,7 @@ def run(workdir: Path, names: list[str]) -> int:
     """Make the lab in this folder and run the scenarios. It is the caller who ends the lab's processes."""
     began = time.monotonic()
     with Simulator(2 * len(SITES), SEED) as simulator:
-        lab = Lab(workdir, simulator, SITES)
+        lab = Lab(workdir, simulator, SITES, PLATFORMS)
         (workdir / "cp").mkdir(mode=0o700)
         env = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(workdir / "cp")}
         suite = Scenarios(lab, simulator, Playbooks(workdir / "runs", {**simulator.env(), **env}), workdir)

@@ -70,6 +70,20 @@ WANTED = [
     ("strongswan", "connection", "        replay_window = 32\n"),
     ("strongswan", "connection", "-modp2048\n"),
     ("strongswan", "connection", "    dpd_delay = 17s\n"),
+    ("strongswan_stroke", "tunnel", "conn to-cloudflare\n"),
+    ("strongswan_stroke", "tunnel", "    ike=aes256-sha256-prfsha384-modp2048!\n"),
+    ("strongswan_stroke", "tunnel", "    esp=aes128-sha256-modp2048!\n"),
+    ("strongswan_stroke", "tunnel", "    ikelifetime=7201s\n    lifetime=3601s\n"),
+    ("strongswan_stroke", "tunnel", "    dpddelay=17s\n"),
+    ("strongswan_stroke", "tunnel", "    replay_window=32\n    mark=70\n"),
+    ("strongswan_stroke", "tunnel", "/magicwan-updown vti to-cloudflare 70 1401 "),
+    ("libreswan", "tunnel", "conn to-cloudflare\n"),
+    ("libreswan", "tunnel", "    ike=aes256-sha2_384;dh14\n"),
+    ("libreswan", "tunnel", "    esp=aes128-sha2_256;dh14\n"),
+    ("libreswan", "tunnel", "    ikelifetime=7201s\n    salifetime=3601s\n"),
+    ("libreswan", "tunnel", "    dpddelay=17s\n    dpdtimeout=119s\n"),
+    ("libreswan", "tunnel", "    replay-window=32\n    ipsec-interface=70\n"),
+    ("libreswan", "tunnel", "/magicwan-updown ipsec ipsec70 70 1401 "),
 ]
 
 

@@ -23,7 +23,13 @@ from .conftest import play, result
 
 ROLE = ROOT / "roles" / "customer_device"
 PLATFORMS = names()
-PARTS = {"strongswan": ("settings", "connection", "key"), "panos": ("network", "vsys", "key")}
+PARTS = {
+    "strongswan": ("settings", "connection", "key"),
+    "strongswan_stroke": ("settings", "tunnel", "key"),
+    "panos": ("network", "vsys", "key"),
+}
+# They are spoken to by Ansible's own modules.
+WITHOUT_COLLECTION = ("strongswan", "strongswan_stroke", "libreswan")
 SECOND = {
     "id": "0123456789abcdef0123456789abcdef",
     "name": "branch-1-b",
@@ -109,6 +115,8 @@ def test_each_identity(run: Run, platform: str, form: str) -> None:
         ("opnsense", '  id: "keyid:'),
         ("panos", "<local-id><type>keyid</type>"),
         ("strongswan", 'id = "keyid:'),
+        ("strongswan_stroke", 'leftid="keyid:'),
+        ("libreswan", 'leftid="@['),
         ("vyos", "authentication local-id 'keyid:"),
     ],
 )
