@@ -7,8 +7,8 @@
 """The escrow in the KV secrets engine, version 2, of HashiCorp Vault or OpenBao.
 
 One secret a tunnel at ``<path>/<account id>/<tunnel id>``, whose data is the record. The engine's own version and
-check-and-set guard every write, so a write may be repeated: one that was carried out already is recognised by reading back
-its ``write_id``.
+check-and-set guard every write, so a write may be repeated: one that was carried out already is recognised by
+reading back its ``write_id``.
 """
 
 from __future__ import annotations

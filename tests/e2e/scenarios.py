@@ -273,8 +273,6 @@ class Scenarios(Suite):
             "turin": {"customer_device_tunnels": [{**results["turin"], "psk": strange}]},
             "vienna": {"customer_device_tunnels": [results["vienna"]]},
         }
-        modules = (ROOT / "plugins" / "plugin_utils").glob("_device_on_*.py")
-        known = sorted(x.stem.removeprefix("_device_on_") for x in modules)
         before = self.files()
         result = self.device_run(changes).failed()
         for site, words in {

@@ -28,8 +28,8 @@ PARTS = {
     "strongswan_stroke": ("settings", "tunnel", "key"),
     "panos": ("network", "vsys", "key"),
 }
-# They are spoken to by Ansible's own modules.
-WITHOUT_COLLECTION = ("strongswan", "strongswan_stroke", "libreswan")
+# Their files are written by Ansible's own modules.
+ON_LINUX = ("strongswan", "strongswan_stroke", "libreswan")
 SECOND = {
     "id": "0123456789abcdef0123456789abcdef",
     "name": "branch-1-b",

@@ -26,13 +26,13 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
 from tests.harness.playbook import ROOT
 from tests.harness.vendor_collections import vendor_collections
 
-from .test_platforms import WITHOUT_COLLECTION
+from .test_platforms import ON_LINUX
 
 TASKS = ROOT / "roles" / "customer_device" / "tasks" / "platforms"
 GOLDEN = Path(__file__).parent / "golden"
 JUNOS = "{{ __customer_device_collection }}"
 VENDORS = ("cisco.ios.", "fortinet.fortios.", "junipernetworks.junos.", "paloaltonetworks.panos.", "vyos.vyos.")
-PLATFORMS = sorted(path.stem for path in TASKS.glob("*.yml") if path.stem not in WITHOUT_COLLECTION)
+PLATFORMS = sorted(path.stem for path in TASKS.glob("*.yml") if path.stem not in ON_LINUX)
 PANOS: dict[str, dict[str, dict[str, Any]]] = {
     "paloaltonetworks.panos.panos_op": {
         "provider": {"type": "dict"},
