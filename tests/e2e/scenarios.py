@@ -14,7 +14,7 @@ from typing import Any
 from tests.e2e.lab import Lab
 from tests.e2e.nodes import await_that
 from tests.e2e.suite import BREAK_BEFORE_MAKE, PLATFORMS, SITES, Row, Suite
-from tests.harness.playbook import ROOT, Playbooks
+from tests.harness.playbook import Playbooks
 from tests.harness.secrets_scan import find_secrets
 from tests.harness.simulator import Simulator
 
