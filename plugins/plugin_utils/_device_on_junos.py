@@ -143,6 +143,7 @@ def limits(tunnel: Mapping[str, t.Any], _settings: Mapping[str, t.Any]) -> Seque
 PLATFORM = Platform(
     title="Junos",
     collections=("junipernetworks.junos", "ansible.netcommon"),
+    logger="ncclient",
     # The name under which the same modules go on; it is taken where it is installed.
     successor="juniper.device",
     probe={"type": "cliconf", "name": "junipernetworks.junos.junos", "option": "config_commands"},

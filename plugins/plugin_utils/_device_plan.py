@@ -14,6 +14,7 @@ import typing as t
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from ansible import constants as C
 from ansible_collections.magicwan.cloudflare.plugins.module_utils._errors import InputError
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _status
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import Platform, Tunnel
@@ -117,6 +118,11 @@ def problems(
     """
     found: list[str] = []
     wanted = parameters(platform, settings)
+    if platform.logger and entry != "compare" and C.DEFAULT_LOG_PATH and platform.logger not in C.DEFAULT_LOG_FILTER:
+        found.append(
+            f"Ansible has a log_path, into which {platform.logger} writes the PSKs that it sends: leave it out with "
+            f"log_filter = {platform.logger} (ANSIBLE_LOG_FILTER)"
+        )
     for tunnel in planned:
         found += _problems_of(platform, title, entry, tunnel, settings)
         if entry == "main":

@@ -166,6 +166,8 @@ class Platform:
     # after the clear, as __customer_device_between.
     needs_gap: bool = False
     derive: Derive = nothing_more
+    # The logger of a library that writes what it sends, the PSK too, into Ansible's own log where there is one.
+    logger: str = ""
     # The collection that goes on with the same modules under another name, taken where it is installed.
     successor: str = ""
     # What a command prints although its module takes it for done.

@@ -31,7 +31,9 @@ class Search:
 
     def environment(self) -> dict[str, str]:
         """What makes the runs leave everything in the folder."""
-        return {"TMPDIR": str(self._folder / "tmp"), "ANSIBLE_LOG_PATH": str(self._folder / LOG)}
+        # Without the filter the role refuses Junos, whose library writes what it sends into the log.
+        log = {"ANSIBLE_LOG_PATH": str(self._folder / LOG), "ANSIBLE_LOG_FILTER": "ncclient"}
+        return {"TMPDIR": str(self._folder / "tmp"), **log}
 
     @contextmanager
     def watch(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible import constants as C
 from ansible.errors import AnsibleFilterError
 from ansible_collections.magicwan.cloudflare.plugins.filter.customer_device_judgement import customer_device_judgement
 from ansible_collections.magicwan.cloudflare.plugins.filter.customer_device_plan import customer_device_plan
@@ -43,6 +44,25 @@ def tunnel(**changes: Any) -> dict[str, Any]:
 
 def planned(platform: str, entry: str = "psk", others: tuple[str, ...] = (), **settings: Any) -> dict[str, Any]:
     return customer_device_plan([tunnel()], platform, entry, {**SETTINGS, **settings}, others=others)
+
+
+@pytest.mark.parametrize(
+    ("platform", "entry", "path", "left_out", "refused"),
+    [
+        ("junos", "reach", "/var/log/ansible.log", [], True),
+        ("junos", "psk", "/var/log/ansible.log", ["paramiko"], True),
+        ("junos", "psk", "/var/log/ansible.log", ["ncclient"], False),
+        ("junos", "psk", None, [], False),
+        ("junos", "compare", "/var/log/ansible.log", [], False),
+        ("vyos", "psk", "/var/log/ansible.log", [], False),
+    ],
+)
+def test_a_log_into_which_a_library_would_write_the_psk_is_refused(
+    monkeypatch: pytest.MonkeyPatch, platform: str, entry: str, path: str | None, left_out: list[str], refused: bool
+) -> None:
+    monkeypatch.setattr(C, "DEFAULT_LOG_PATH", path)
+    monkeypatch.setattr(C, "DEFAULT_LOG_FILTER", left_out)
+    assert ("log_filter = ncclient" in planned(platform, entry)["problem"]) is refused
 
 
 def test_names_follow_the_object_unless_the_user_names_them() -> None:
