@@ -340,8 +340,8 @@ exec {self.unpacked}/usr/sbin/ipsec "$@"
 """)
         return f"""{mounts}mkdir -p /run/pluto
 {self.command} initnss > {self.folder}/nss.out 2>&1
-PATH={self.unpacked}/usr/sbin:$PATH LD_PRELOAD={UNPACKED}/xfrm_shim.so /usr/libexec/ipsec/pluto --nofork --config /etc/ipsec.conf --nssdir {nss} \\
-    > {self.folder}/charon.out 2>&1 &
+PATH={self.unpacked}/usr/sbin:$PATH LD_PRELOAD={UNPACKED}/xfrm_shim.so \\
+    /usr/libexec/ipsec/pluto --nofork --config /etc/ipsec.conf --nssdir {nss} > {self.folder}/charon.out 2>&1 &
 echo $! > {self.folder}/charon.pid
 """
 
