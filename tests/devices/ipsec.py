@@ -323,7 +323,7 @@ class Libreswan(Ipsec):
     platform = "libreswan"
     words = words_of(
         "auto type ikev2 authby left leftid leftsubnet leftupdown right rightid rightsubnet ike esp pfs esn"
-        " ikelifetime salifetime fragmentation mobike keyingtries dpdaction dpddelay dpdtimeout retransmit-timeout"
+        " ikelifetime salifetime fragmentation mobike keyingtries overlapip dpdaction dpddelay dpdtimeout retransmit-timeout"
         " replay-window ipsec-interface mark vti-interface vti-routing"
     )
 
