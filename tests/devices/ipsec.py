@@ -323,8 +323,8 @@ class Libreswan(Ipsec):
     platform = "libreswan"
     words = words_of(
         "auto type ikev2 authby left leftid leftsubnet leftupdown right rightid rightsubnet ike esp pfs esn"
-        " ikelifetime salifetime fragmentation mobike keyingtries overlapip dpdaction dpddelay dpdtimeout retransmit-timeout"
-        " replay-window ipsec-interface mark vti-interface vti-routing"
+        " ikelifetime salifetime fragmentation mobike keyingtries overlapip dpdaction dpddelay dpdtimeout"
+        " retransmit-timeout replay-window ipsec-interface mark vti-interface vti-routing"
     )
 
     def conf(self, tunnel: Wanted) -> str:
