@@ -23,7 +23,7 @@ TASK_FILES = [
     for path in sorted([*ROLES.glob("*/tasks/**/*.yml"), *ROLES.glob("*/handlers/*.yml")])
 ]
 # The waves of a batch, and the task files of a host: of both there are few, however many tunnels there are.
-LOOPED_OVER = ("range(__psk_rotation_state.wave_labels", "__psk_rotation_state.acting[inventory_hostname]")
+LOOPED_OVER = ("__psk_rotation_state.wave_labels", "__psk_rotation_state.acting[inventory_hostname]")
 LOOPS = ("loop", "until", "with_items", "with_dict", "with_list", "with_subelements")
 
 
