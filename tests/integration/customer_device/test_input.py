@@ -56,6 +56,39 @@ def test_reaching_a_device_of_an_unknown_platform(run: Run) -> None:
     assert "customer_device_platform routeros is unknown" in outcome.output
 
 
+@pytest.mark.parametrize(
+    ("platform", "options"),
+    [
+        (
+            "strongswan_stroke",
+            {
+                "customer_device_strongswan_stroke_command": "/nonexistent/ipsec",
+                "customer_device_strongswan_stroke_directory": "/nonexistent",
+                "customer_device_strongswan_stroke_interface": "none",
+            },
+        ),
+        (
+            "libreswan",
+            {
+                "customer_device_libreswan_command": "/nonexistent/ipsec",
+                "customer_device_libreswan_directory": "/nonexistent",
+                "customer_device_libreswan_interface": "none",
+            },
+        ),
+        (
+            "opnsense",
+            {"customer_device_opnsense_provider": {"url": "http://127.0.0.1:9/", "key": "key", "secret": "secret"}},
+        ),
+    ],
+)
+def test_a_device_that_is_not_where_the_options_say_is_left_alone(
+    run: Run, platform: str, options: dict[str, Any]
+) -> None:
+    variables = {"customer_device_platform": platform, "customer_device_tunnels": [result()], **options}
+    outcome = run(play(**variables), inventory="d ansible_connection=local").failed()
+    assert "d is left alone" in outcome.output
+
+
 def test_unknown_cipher(run: Run) -> None:
     variables = {"customer_device_platform": "strongswan", "customer_device_ike_cipher": "3des"}
     outcome = run(
