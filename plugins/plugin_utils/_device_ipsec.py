@@ -119,7 +119,7 @@ def of_lines(file: str, text: str) -> Iterator[Secret]:
             continue
         if match := _PSK.match(record):
             ids = frozenset(plain(x) for x in match["ids"].split())
-            key = next(x for x in (match["double"], match["single"], match["bare"]) if x is not None)
+            key = match["double"] or match["single"] or match["bare"] or ""
             yield Secret(file, "", ids, key, lines)
         record, lines = stripped, 1
 

@@ -13,6 +13,7 @@ Seen to be there on ansible-core 2.16 to 2.22.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,9 +76,7 @@ def load_for_forks() -> None:
         with contextlib.suppress(Exception):
             loader.get(name)
     with contextlib.suppress(Exception):
-        from ansible._internal._task import UnifiedTaskResult
-
-        UnifiedTaskResult.from_action_result_dict({})
+        importlib.import_module("ansible._internal._task").UnifiedTaskResult.from_action_result_dict({})
 
 
 class PlayOfTask:
