@@ -412,7 +412,6 @@ def _shown(
         "summaries": {host: json.dumps(found) for host, found in summaries.items()},
         "rolling_back": len(state.to_roll_back),
         "token": state.token,
-        "run_token": state.run_token,
         "changed": state.changed,
         "memory": state.dump() if state.devices else "",
     }

@@ -216,10 +216,6 @@ next:
   description: The role's own file that a host includes after the wave, by host. Hosts without one are left out.
   returned: success
   type: dict
-run_token:
-  description: What a host must report with the index of a wave, to say that its device was reached before it.
-  returned: success
-  type: str
 token:
   description: What evidence must bear as C(wave) to count.
   returned: success

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import binascii
 import fnmatch
+import functools
 import os
 import re
+import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,8 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platfo
     NOT_SHOWN,
     Answer,
     Finding,
+    Platform,
+    PskRule,
     Tunnel,
     Unreadable,
     one_line,
@@ -220,8 +224,9 @@ def transcript(text: str) -> list[Step]:
 def proof(daemon: Daemon, tunnel: Tunnel, text: str, timeout: int) -> str:
     """Why the daemon has not authenticated with the secret that it has just read; empty: it has.
 
-    A proof is that the connection was seen to be down, that the peer was said to have authenticated while it was
-    brought up, by an IKE SA that was not there before, and that this one has a child SA after.
+    A proof is that the daemon has read its secrets, that the connection was seen to be down, that the peer was said to
+    have authenticated while it was brought up, by an IKE SA that was not there before, and that this one has a child
+    SA after.
     """
     name = tunnel.object
     steps = transcript(text)
@@ -230,6 +235,8 @@ def proof(daemon: Daemon, tunnel: Tunnel, text: str, timeout: int) -> str:
         return "the device said nothing"
     if own[0].rc:
         return f"the device's SAs could not be read before the authentication was forced: {_why(daemon, own[0])}"
+    if not any(x.name == "reread" and x.rc == 0 for x in steps):
+        return "the daemon did not read its secrets"
     old = daemon.established(name, own[0].text)
     refused = [x for x in own if x.name == "down" and x.rc not in (0, TIMED_OUT)]
     if refused:
@@ -269,3 +276,20 @@ def _complaints(steps: Sequence[Step]) -> str:
     """The places in its secrets that the daemon did not understand."""
     found = [y for x in steps if x.name == "reread" for y in _COMPLAINT.findall(x.text)]
     return "".join(f"; it did not understand {file} line {line}" for file, line in found)
+
+
+def platform_of(
+    daemon: Daemon, title: str, table: Mapping[str, t.Any], words: Mapping[str, Mapping[str, str]]
+) -> Platform:
+    """The platform of a daemon: where its secrets stand and how they are judged is the same for all of them."""
+    return Platform(
+        title=title,
+        names={"secret": "{object}.secrets"},
+        needs_wan_interface=False,
+        psk=PskRule(1, 255, r'["\x00-\x1f]', "it stands in double quotes, on one line"),
+        table=table,
+        words=words,
+        ready=ready,
+        inspect=functools.partial(inspect, daemon),
+        watch=functools.partial(proof, daemon),
+    )

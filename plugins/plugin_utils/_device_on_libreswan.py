@@ -9,11 +9,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _device_ipsec
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import Platform, PskRule
 
 # What stands before a message of the daemon's: its code, the connection's name and the state's number.
 _SAID = r'^\d{3} "[^"]*"[^#\n]*#\d+: '
@@ -70,11 +68,9 @@ DAEMON = _device_ipsec.Daemon(
     ),
 )
 
-PLATFORM = Platform(
+PLATFORM = _device_ipsec.platform_of(
+    DAEMON,
     title="Libreswan",
-    names={"secret": "{object}.secrets"},
-    needs_wan_interface=False,
-    psk=PskRule(1, 255, r'["\x00-\x1f]', "it stands in double quotes, on one line"),
     table={
         "ike_cipher": "aes256-cbc",
         "ike_prf": "sha256",
@@ -94,7 +90,4 @@ PLATFORM = Platform(
         },
         "esp_group": {"20": "dh20", "14": "dh14", "5": "dh5"},
     },
-    ready=_device_ipsec.ready,
-    inspect=functools.partial(_device_ipsec.inspect, DAEMON),
-    watch=functools.partial(_device_ipsec.proof, DAEMON),
 )

@@ -9,11 +9,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils import _device_ipsec, _device_on_strongswan
-from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._device_platform import Platform, PskRule
 
 
 def connection(name: str, text: str) -> _device_ipsec.Connection | None:
@@ -75,14 +73,9 @@ DAEMON = _device_ipsec.Daemon(
     ),
 )
 
-PLATFORM = Platform(
+PLATFORM = _device_ipsec.platform_of(
+    DAEMON,
     title="strongSwan by ipsec.conf",
-    names={"secret": "{object}.secrets"},
-    needs_wan_interface=False,
-    psk=PskRule(1, 255, r'["\x00-\x1f]', "it stands in double quotes, on one line"),
     table=_device_on_strongswan.PLATFORM.table,
     words=_device_on_strongswan.PLATFORM.words,
-    ready=_device_ipsec.ready,
-    inspect=functools.partial(_device_ipsec.inspect, DAEMON),
-    watch=functools.partial(_device_ipsec.proof, DAEMON),
 )

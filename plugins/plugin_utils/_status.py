@@ -122,7 +122,8 @@ TABLE: dict[str, Meaning] = {
         then="find out who has set it, Terraform first; then {again} -e psk_rotation_force=true",
     ),
     UNREACHED: Meaning(
-        "its device can't be managed now; nothing was changed", then="have {device} answer, then {again}"
+        "its device can't be managed now; nothing was changed",
+        then="have {device} answer, or fix what it says, then {again}",
     ),
     UNHEALTHY: Meaning(
         "nothing that backs it up is healthy; nothing was changed",

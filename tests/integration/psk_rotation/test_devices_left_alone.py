@@ -79,7 +79,7 @@ def test_a_reason_that_tasks_give_is_told_without_psks_and_in_a_line(stage: Stag
     )
     path = stage.write("hooks/reach.yml", tasks)
     variables = {"psk_rotation_reach_tasks": path, "psk_rotation_force": True}
-    run = stage.rotate_devices(variables, then=()).failed()
+    run = stage.rotate_devices(variables, then=(), args=["-v"]).failed()
     said = run.reasons("device0")[stage.own("device0")[0]]
     assert said == "its device device0 is left alone: not now ******** ********"
     assert not run.rotated

@@ -219,7 +219,7 @@ def test_a_key_that_device_tasks_quote_is_shown_nowhere_and_not_in_the_escrows_h
         f'- name: Say why\n  ansible.builtin.set_fact:\n    psk_rotation_hook_reason: "{reason}"\n  no_log: true\n'
         "- name: Fail\n  ansible.builtin.fail:\n    msg: it is broken\n"
     )
-    run = hook(stage, text, inventory=stage.devices(), core=core).failed()
+    run = hook(stage, text, inventory=stage.devices(), core=core, args=["-v"]).failed()
     assert "was refused" in run.failures[-1]
     for record in stage.escrow().values():
         for entry in record["history"]:

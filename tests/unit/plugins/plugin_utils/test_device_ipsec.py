@@ -106,6 +106,18 @@ def test_a_step_that_failed_is_no_proof(platform: str, step: str, reason: str) -
     assert reason in judged(platform, said(f"{platform}_right").replace(f"== {step} cf-a 0", f"== {step} cf-a 1"))
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("rc", ["1", "124"])
+def test_a_daemon_that_did_not_read_its_secrets_has_proven_the_old_one(platform: str, rc: str) -> None:
+    text = said(f"{platform}_right").replace("== reread - 0", f"== reread - {rc}")
+    assert judged(platform, text) == "the daemon did not read its secrets"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_daemon_of_which_nobody_knows_that_it_read_its_secrets_has_proven_nothing(platform: str) -> None:
+    assert judged(platform, without(said(f"{platform}_right"), "reread")) == "the daemon did not read its secrets"
+
+
 def test_an_up_that_failed_is_no_proof() -> None:
     assert judged("libreswan", said("libreswan_right").replace("== up cf-a 0", "== up cf-a 36"))
 
