@@ -257,6 +257,8 @@ def _of_rest(answer: Answer) -> str:
     words = body.get("errorMessage") or body.get("message")
     if status != 200:
         return f"{words} (HTTP {status})" if words else str(answer.get("msg") or f"HTTP {status}")
+    if not body:
+        return "its answer is not what its API says (no JSON object)"
     if "failed" in (body.get("result"), body.get("status")):
         found = body.get("validations")
         return "; ".join(f"{x}: {y}" for x, y in found.items()) if found else words or "the device gave no reason"

@@ -135,7 +135,7 @@ def test_connection_and_key_are_found_by_what_the_device_calls_them() -> None:
         ),
         ({"addresses": FORBIDDEN}, "whether this is the active member of a cluster"),
         ({"sessions": {"status": 200, "json": {"rows": None}}}, "have not the form that was expected"),
-        ({"sessions": {"status": 200, "json": "<html>"}}, "has not the form that was expected"),
+        ({"sessions": {"status": 200, "json": "<html>"}}, "cannot be read: its answer is not what its API says"),
     ],
 )
 def test_what_stands_against_it_is_said(changes: dict[str, Answer], words: str) -> None:
@@ -173,6 +173,11 @@ def test_a_refusal_with_status_200_is_one() -> None:
     assert problem_of(answer) == "preSharedKey.Key: Text does not validate."
     assert problem_of({"status": 200, "json": {"result": "failed"}}) == "the device gave no reason"
     assert problem_of({"status": 200, "json": {"result": "saved"}, "msg": "OK (18 bytes)"}) == ""
+
+
+@pytest.mark.parametrize("body", [{}, {"json": None}, {"json": "<html>"}, {"json": {}}])
+def test_a_page_in_place_of_an_answer_is_no_success(body: Answer) -> None:
+    assert "no JSON object" in problem_of({"status": 200, "msg": "OK (unknown bytes)", **body})
 
 
 @pytest.mark.parametrize("suppressed", [{"failed": False}, {"failed": True}])
