@@ -31,7 +31,14 @@ from .test_platforms import ON_LINUX
 TASKS = ROOT / "roles" / "customer_device" / "tasks" / "platforms"
 GOLDEN = Path(__file__).parent / "golden"
 JUNOS = "{{ __customer_device_collection }}"
-VENDORS = ("ansible.builtin.uri", "cisco.ios.", "fortinet.fortios.", "junipernetworks.junos.", "paloaltonetworks.panos.", "vyos.vyos.")
+VENDORS = (
+    "ansible.builtin.uri",
+    "cisco.ios.",
+    "fortinet.fortios.",
+    "junipernetworks.junos.",
+    "paloaltonetworks.panos.",
+    "vyos.vyos.",
+)
 PLATFORMS = sorted(path.stem for path in TASKS.glob("*.yml") if path.stem not in ON_LINUX)
 # A platform that needs more than one request for a tunnel registers the loop, and builds what was written from it.
 WRITES = ("__customer_device_written", "__customer_device_sent")
