@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.harness.playbook import ROOT
 
-from .leaks import PLACES
+from .leaks import PLACES, TEMPORARY, UNPIPED
 from .matrix import PLATFORMS, Bench, Cell
 from .scenarios import SCENARIOS
 
@@ -61,8 +61,11 @@ def main() -> int:
     print(f"\n{len(ran)} cells ran, {len(bad)} are bad, {len(cells) - len(ran)} can't happen and are not counted.")
     differ = [x for x in ran if (x.verdict == "confirmed") != x.truth]
     print(f"{len(differ)} cells where the verdict differs from the model's truth.")
-    shown = [x for x in ran if x.leaks]
+    shown = [x for x in ran if x.shown]
     print(f"{len(shown)} cells with a key in {', '.join(PLACES[:-1])} or {PLACES[-1]} of the controller.")
+    unpiped = [x for x in platforms if x in UNPIPED]
+    if unpiped:
+        print(f"Not counted: the {TEMPORARY} of {', '.join(unpiped)}, whose connections can't pipe a module.")
     if not arguments.no_faults:
         print(f"planted faults: {len(platforms) - len(blind)} of {len(platforms)} turn their row red")
         unseen = planted_leaks_unseen(platforms[0])

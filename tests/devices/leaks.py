@@ -16,7 +16,10 @@ from tests.harness.secrets_scan import find_secrets
 from tests.leaks.watch import Arguments
 
 LOG = "ansible.log"
-PLACES = ("output", "log", "arguments", "files")
+TEMPORARY = "temporary files"
+PLACES = ("output", "log", "arguments", "files", TEMPORARY)
+# Their connections can't pipe a module, so that it is a file of the controller while it runs. The guide says so.
+UNPIPED = ("cisco_iosxe", "fortios", "junos", "vyos")
 # What the test itself wrote: the play with the keys to bring in.
 _INPUTS = ("play.yml",)
 
@@ -28,12 +31,13 @@ class Search:
         self._folder, self._keys = folder, keys
         self._arguments = Arguments()
         (folder / "tmp").mkdir()
+        (folder / "put").mkdir()
 
     def environment(self) -> dict[str, str]:
         """What makes the runs leave everything in the folder."""
         # Without the filter the role refuses Junos, whose library writes what it sends into the log.
         log = {"ANSIBLE_LOG_PATH": str(self._folder / LOG), "ANSIBLE_LOG_FILTER": "ncclient"}
-        return {"TMPDIR": str(self._folder / "tmp"), **log}
+        return {"TMPDIR": str(self._folder / "tmp"), "HARNESS_FILES": str(self._folder / "put"), **log}
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -46,12 +50,17 @@ class Search:
         log = self._folder / LOG
         if not log.exists():
             return ["log (there is none to search)"]
-        left = [x for x in self._folder.rglob("*") if x.is_file() and x.name not in (*_INPUTS, LOG, "stdout", "stderr")]
+        files = [
+            x for x in self._folder.rglob("*") if x.is_file() and x.name not in (*_INPUTS, LOG, "stdout", "stderr")
+        ]
+        put = [x for x in files if x.parent.name == "put"]
+        left = [x for x in files if x not in put]
         searched: dict[str, list[Any]] = {
             "output": list(playbooks.outputs()),
             "log": [log],
             "arguments": [self._arguments.text()],
             "files": [*left, "\n".join(str(x) for x in left)],
+            TEMPORARY: list(put),
         }
         return [place for place, found in searched.items() if find_secrets(found, self._keys)]
 
@@ -64,6 +73,13 @@ def planted(key: str) -> list[dict[str, Any]]:
             "name": "Pass the key to a process that keeps it",
             "ansible.builtin.command": {"argv": [sys.executable, "-c", script, key]},
             "delegate_to": "localhost",
+            "no_log": True,
+        },
+        {
+            "name": "Hand the key over in a temporary file",
+            "ansible.builtin.copy": {"content": key, "dest": "/dev/null", "force": False},
+            "delegate_to": "localhost",
+            "vars": {"ansible_connection": "local"},
             "no_log": True,
         },
         {"name": "Print the key", "ansible.builtin.debug": {"msg": "{{ '" + key + "' | b64encode }}"}},

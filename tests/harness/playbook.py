@@ -252,7 +252,7 @@ class Playbooks:
             "ANSIBLE_REMOTE_TEMP": str(home / "remote-tmp"),
             "ANSIBLE_PYTHON_INTERPRETER": str(commands / "python"),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-            "ANSIBLE_CALLBACKS_ENABLED": "harness_json",
+            "ANSIBLE_CALLBACKS_ENABLED": "harness_json,harness_files",
             "ANSIBLE_LOCALHOST_WARNING": "False",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
             "ANSIBLE_NOCOLOR": "1",

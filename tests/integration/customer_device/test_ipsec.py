@@ -16,6 +16,7 @@ from tests.devices.device import Wanted
 from tests.devices.ipsec import Ipsec, Libreswan, StrongSwan
 from tests.devices.model import Ike
 from tests.harness.playbook import ROOT, Result
+from tests.harness.secrets_scan import find_secrets
 
 from .conftest import PSK, play, result
 
@@ -64,6 +65,14 @@ def test_a_secret_in_ipsec_secrets_itself_is_replaced_there(run: Run, device: Ip
     assert main.read_text(encoding="utf-8").splitlines() == wanted
     assert main.stat().st_mode & 0o777 == 0o600
     assert not secret_file(device).exists()
+
+
+def test_no_file_that_is_handed_over_has_the_psk(run: Run, device: Ipsec, tmp_path: Path) -> None:
+    (tmp_path / "put").mkdir()
+    run(bring(device), inventory=inventory(device), env={"HARNESS_FILES": str(tmp_path / "put")}).ok()
+    handed_over = list((tmp_path / "put").iterdir())
+    assert handed_over
+    assert not find_secrets(handed_over, [PSK])
 
 
 def test_another_secret_is_named_before_anything_is_set(run: Run, device: Ipsec) -> None:

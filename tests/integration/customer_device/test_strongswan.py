@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness.playbook import Result
+from tests.harness.secrets_scan import find_secrets
 
 from .conftest import PSK, play, result
 from .strongswan_device import StrongSwan
@@ -57,6 +58,14 @@ def test_swanctl_reads_the_folder_that_the_user_names(run: Run, device: StrongSw
     outcome = bring(run, device)
     assert status(outcome) == "confirmed"
     assert {call.directory for call in device.calls()} == {str(device.directory)}
+
+
+def test_no_file_that_is_handed_over_has_the_psk(run: Run, device: StrongSwan, tmp_path: Path) -> None:
+    (tmp_path / "put").mkdir()
+    run(play("main", **variables_of(device)), inventory=LOCAL, env={"HARNESS_FILES": str(tmp_path / "put")}).ok()
+    handed_over = list((tmp_path / "put").iterdir())
+    assert handed_over
+    assert not find_secrets(handed_over, [PSK])
 
 
 def test_the_daemons_settings_go_into_the_folder_that_the_user_names(run: Run, device: StrongSwan) -> None:
