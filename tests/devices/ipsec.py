@@ -322,7 +322,7 @@ class Libreswan(Ipsec):
 
     platform = "libreswan"
     words = words_of(
-        "auto type ikev2 authby left leftid leftsubnet leftupdown right rightid rightsubnet ike esp pfs esn"
+        "auto type ikev2 authby left leftid leftnexthop leftsubnet leftupdown right rightid rightsubnet ike esp pfs esn"
         " ikelifetime salifetime fragmentation mobike keyingtries overlapip dpdaction dpddelay dpdtimeout"
         " retransmit-timeout replay-window ipsec-interface mark vti-interface vti-routing"
     )

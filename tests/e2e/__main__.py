@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rotations against real devices: `python -m tests.e2e`, as root on Debian.
 
-Four sites with a strongSwan device and two tunnels each, an edge that follows the simulator, and traffic on every
-tunnel all the time. Each scenario runs playbooks as a user does, and then asks the edge's log and the traffic.
+Five sites with a device and two tunnels each, strongSwan by swanctl and by ipsec.conf and Libreswan, an edge that
+follows the simulator, and traffic on every tunnel of strongSwan all the time. Each scenario runs playbooks as a user
+does, and then asks the edge's log and the traffic.
 `python -m tests.e2e NAME...` runs some scenarios only, `E2E_KEEP=1` keeps the folder with all logs.
 
 Everything runs in namespaces of its own, files included. The kernel ends all of it together with this process, even

@@ -38,8 +38,15 @@ from tests.harness.simulator import Simulator
 from tests.simulator.model import customer_inside_address
 
 EVERYTHING = "0.0.0.0/0"
+# Every node's way to the others.
+GATEWAY = "198.18.255.254"
 AUTHENTICATED = re.compile(
     r"^(?P<time>\d+\.\d+) .*<(?P<connection>\S+)\|\d+> authentication of .* with pre-shared key successful"
+)
+CLOSED = re.compile(
+    r"^(?P<time>\d+\.\d+) .*<(?P<connection>\S+)\|\d+> "
+    r"(?:closing CHILD_SA|deleting IKE_SA|IKE_SA deleted|destroying duplicate IKE_SA)",
+    re.MULTILINE,
 )
 
 
@@ -109,6 +116,13 @@ class Edge(Node):
             match = AUTHENTICATED.match(line)
             if match and float(match["time"]) >= since:
                 found.setdefault(match["connection"].partition("-")[0], []).append(float(match["time"]))
+        return found
+
+    def losses(self) -> dict[str, list[float]]:
+        """When a child SA of a tunnel was closed here, by tunnel id."""
+        found: dict[str, list[float]] = {}
+        for match in CLOSED.finditer(self.log()):
+            found.setdefault(match["connection"].partition("-")[0], []).append(float(match["time"]))
         return found
 
 
@@ -187,6 +201,12 @@ class Lab:
         run("ip", "netns", "add", self._internet)
         run("ip", "-n", self._internet, "link", "add", "br0", "type", "bridge")
         run("ip", "-n", self._internet, "link", "set", "br0", "up")
+        run("ip", "-n", self._internet, "address", "add", f"{GATEWAY}/32", "dev", "br0")
+        run("ip", "-n", self._internet, "route", "add", "default", "dev", "br0", "src", GATEWAY)
+        self._set(self._internet, "ip_forward", 1)
+        for name in ("all", "default", "br0"):
+            self._set(self._internet, f"conf/{name}/rp_filter", 0)
+            self._set(self._internet, f"conf/{name}/send_redirects", 0)
         for number, node in enumerate(self.nodes):
             self._connect(node, f"port{number}")
         for device in self.devices.values():
@@ -214,15 +234,21 @@ class Lab:
         run("ip", "-n", ns, "link", "set", "lo", "up")
         run("ip", "-n", ns, "address", "add", f"{node.address}/32", "dev", "eth0")
         run("ip", "-n", ns, "link", "set", "eth0", "up")
-        run("ip", "-n", ns, "route", "add", "default", "dev", "eth0", "src", node.address)
+        way = ("via", GATEWAY, "dev", "eth0", "onlink", "src", node.address)
+        run("ip", "-n", ns, "route", "add", "default", *way)
         # kernel-libipsec's own table comes later and would swallow what is not meant for it.
         run("ip", "-n", ns, "rule", "add", "pref", "100", "lookup", "main")
         for name in ("all", "default", "eth0"):
-            run("ip", "netns", "exec", ns, "sh", "-c", f"echo 0 > /proc/sys/net/ipv4/conf/{name}/rp_filter")
+            self._set(ns, f"conf/{name}/rp_filter", 0)
         node.folder.mkdir(mode=0o700)
         for folder in SWANCTL_FOLDERS:
             (node.folder / "swanctl" / folder).mkdir(parents=True)
         (node.folder / "swanctl" / "swanctl.conf").write_text("include conf.d/*.conf\n", encoding="utf-8")
+
+    @staticmethod
+    def _set(netns: str, setting: str, value: int) -> None:
+        """Set one of the kernel's settings of IPv4."""
+        run("ip", "netns", "exec", netns, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{setting}")
 
     def _boot_device(self, device: Device) -> None:
         folder = device.folder
@@ -246,12 +272,17 @@ Subsystem sftp internal-sftp
 """,
             encoding="utf-8",
         )
+        # bash, called by sshd, would run what this machine's root has in .bashrc with each of Ansible's commands.
+        passwd = folder / "passwd"
+        users = Path("/etc/passwd").read_text(encoding="utf-8")
+        passwd.write_text(re.sub(r"^(root:.*:)[^:\n]*$", r"\1/bin/sh", users, flags=re.MULTILINE), encoding="utf-8")
         boot = folder / "boot.sh"
         boot.write_text(
             f"""set -e
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd /run/lock
-{commands}{SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
+{commands}mount --bind {passwd} /etc/passwd
+{SSHD} -D -e -f {ssh}/config > {folder}/sshd.out 2>&1 & echo $! > {folder}/sshd.pid
 wait
 """,
             encoding="utf-8",
@@ -400,15 +431,33 @@ wait
             return bool(lines) and float(lines[-1].split()[0]) >= end
 
         await_that("the traffic's account", written, 30)
-        return traffic.read_loss(out, self.measured, start, end)
+        return traffic.read_loss(out, self.site_of, self._sa_changes(), start, end)
+
+    def _sa_changes(self) -> dict[str, list[tuple[float, bool]]]:
+        """When the tunnels that carry no traffic got a child SA, and lost one, in their order.
+
+        One is there from when the device has it, which is told of it last, until either end has closed it.
+        """
+        losses: dict[str, list[float]] = {}
+        for edge in self.edges:
+            losses |= edge.losses()
+        found = {}
+        for site, device in self.devices.items():
+            if not device.carries:
+                said = device.sa_changes()
+                for tunnel in self.of_site(site):
+                    lost = [(moment, False) for moment in losses.get(tunnel["id"], [])]
+                    found[tunnel["id"]] = sorted([*said.get(f"cf-{tunnel['id'][:8]}", []), *lost])
+        return found
 
     def await_traffic(self, seconds: float = 60.0) -> None:
-        """Wait until each tunnel carries traffic that was sent after this call."""
+        """Wait until each tunnel carries traffic that was sent after this call, or has an SA where none can."""
         start = time.time()
 
         def flows() -> bool:
             lines = (self.workdir / "traffic").read_text(encoding="utf-8").splitlines()[-6:-1]
             slots = [line.split() for line in lines]
-            return len(slots) == 5 and all(float(t) > start and set(seen) == {"1"} for t, seen in slots)
+            carried = len(slots) == 5 and all(float(t) > start and set(seen) == {"1"} for t, seen in slots)
+            return carried and all(changes and changes[-1][1] for changes in self._sa_changes().values())
 
         await_that("traffic through the tunnels", flows, seconds)

@@ -11,8 +11,9 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ SEND_DELAY_MS = 250
 PLUGINS = (
     "random nonce aes sha1 sha2 hmac kdf gcm openssl pem pkcs1 pkcs8 x509 pubkey constraints"
     " kernel-libipsec kernel-netlink socket-default vici updown"
+)
+PLUTO_CHANGE = re.compile(
+    r'^(?P<time>\w+ +\d+ [\d:.]+): "(?P<name>[^"]*)"(?: #\d+)?: '
+    r"(?:(?P<up>initiator (?:established|rekeyed) Child SA)"
+    r"|terminating SAs|deleting (?:established|state \(STATE_V2_ESTABLISHED))",
+    re.MULTILINE,
 )
 SWANCTL_FOLDERS = ["conf.d", "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl"]
 SWANCTL_FOLDERS += ["pubkey", "private", "rsa", "ecdsa", "bliss", "pkcs8", "pkcs12"]
@@ -117,7 +124,7 @@ class Device(Node):
     """A site's router, with mounts of its own over what its daemon reads and writes, and an sshd."""
 
     platform = ""
-    # Whether packets go through its tunnels here.
+    # Whether packets go through its tunnels here. Otherwise sa_changes() has to say when they were up.
     carries = True
     # What is made read-only for a device that refuses.
     guarded = ""
@@ -126,8 +133,8 @@ class Device(Node):
         """What the role has to be told; `swanctl` is where the lab has it."""
         raise NotImplementedError
 
-    def options(self) -> dict[str, str]:
-        """What is peculiar to each of its tunnels."""
+    def options(self, tunnel_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What is peculiar to its tunnels."""
         return {}
 
     def prepare(self, charon: Path) -> str:
@@ -140,6 +147,10 @@ class Device(Node):
 
     def sas(self) -> dict[str, list[str]]:
         """The numbers of the established IKE_SAs, by connection."""
+        raise NotImplementedError
+
+    def sa_changes(self) -> dict[str, list[tuple[float, bool]]]:
+        """When the daemon says that a tunnel got a child SA, and lost one, by connection."""
         raise NotImplementedError
 
     def key_file(self, tunnel_id: str) -> Path:
@@ -323,9 +334,9 @@ class Libreswan(Ipsec):
     package = "libreswan"
     carries = False
 
-    def options(self) -> dict[str, str]:
-        # %defaultroute needs a gateway, which the lab's devices have not.
-        return {"local_address": self.address}
+    def options(self, tunnel_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        # One has its address by name, the other by the default route.
+        return {tunnel_ids[0]: {"local_address": self.address}}
 
     def prepare(self, charon: Path) -> str:
         mounts = self.over("/etc") + self.over("/usr/libexec")
@@ -338,7 +349,9 @@ class Libreswan(Ipsec):
 export IPSEC_SBINDIR={self.unpacked}/usr/sbin IPSEC_NSSDIR={nss}
 exec {self.unpacked}/usr/sbin/ipsec "$@"
 """)
+        # What pluto has reserved in the kernel is never filled there, and would have its SAs expire after 30 seconds.
         return f"""{mounts}mkdir -p /run/pluto
+echo 86400 > /proc/sys/net/core/xfrm_acq_expires
 {self.command} initnss > {self.folder}/nss.out 2>&1
 PATH={self.unpacked}/usr/sbin:$PATH LD_PRELOAD={UNPACKED}/xfrm_shim.so \\
     /usr/libexec/ipsec/pluto --nofork --config /etc/ipsec.conf --nssdir {nss} > {self.folder}/charon.out 2>&1 &
@@ -351,6 +364,14 @@ echo $! > {self.folder}/charon.pid
     def sas(self) -> dict[str, list[str]]:
         text = self.inside(str(self.command), "showstates")
         return numbers(r'^000 #(?P<number>\d+): "(?P<name>[^"]*)"\S* STATE_V2_ESTABLISHED_IKE_SA', text)
+
+    def sa_changes(self) -> dict[str, list[tuple[float, bool]]]:
+        found: dict[str, list[tuple[float, bool]]] = {}
+        year = time.localtime().tm_year
+        for match in PLUTO_CHANGE.finditer(self.log()):
+            moment = datetime.strptime(f"{year} {match['time']}", "%Y %b %d %H:%M:%S.%f").timestamp()
+            found.setdefault(match["name"], []).append((moment, bool(match["up"])))
+        return found
 
 
 def numbers(pattern: str, text: str) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Traffic on every tunnel, and which of it was lost.
+"""Traffic on every tunnel, and which of it was lost; SAs where no traffic can be.
 
 `python -m tests.e2e.traffic CONFIG OUT` sends a small UDP packet through each tunnel in every slot of time, has the
 other end send it back, and writes a line a slot: the slot's time, and 1 or 0 for each tunnel.
@@ -9,6 +9,7 @@ other end send it back, and writes a line a slot: the slot's time, and 1 or 0 fo
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ INTERVAL = 0.05
 REPLY_SECONDS = 5.0
 PORT = 7007
 FORMAT = struct.Struct("!Q")
+# When a tunnel came up or went down.
+Changes = Sequence[tuple[float, bool]]
 
 
 def socket_in(netns: str, address: str, port: int) -> socket.socket:
@@ -93,7 +97,10 @@ def receive(listener: Any, index: int | None, open_slots: dict[int, list[bool]])
 
 @dataclass(frozen=True)
 class Loss:
-    """What was lost between two moments. Gaps in seconds, by tunnel; lost probes by site."""
+    """What was lost between two moments. Gaps in seconds, by tunnel; lost probes by site.
+
+    Where a device's tunnels carry no traffic, a slot of time in which a tunnel has no SA stands for a lost probe.
+    """
 
     slots: int
     gaps: dict[str, float]
@@ -106,17 +113,22 @@ class Loss:
         return max(self.dark_gaps.values())
 
 
-def read_loss(out: Path, tunnels: dict[str, str], start: float, end: float) -> Loss:
-    """What the prober wrote for the time from start to end; `tunnels` names the site of each tunnel, in its order."""
+def read_loss(out: Path, tunnels: Mapping[str, str], sas: Mapping[str, Changes], start: float, end: float) -> Loss:
+    """What the prober wrote for the time from start to end.
+
+    `tunnels` names the site of each tunnel. `sas` has those that carry no traffic, with the changes of their SAs; the
+    others are the prober's, in its order.
+    """
+    probed = [name for name in tunnels if name not in sas]
     rows = []
     for line in out.read_text(encoding="utf-8").splitlines():
         moment, _, seen = line.partition(" ")
-        if len(seen) == len(tunnels) and start <= float(moment) <= end:
-            rows.append(seen)
-    names = list(tunnels)
-    columns = {name: [row[i] == "1" for row in rows] for i, name in enumerate(names)}
+        if len(seen) == len(probed) and start <= float(moment) <= end:
+            rows.append((float(moment), seen))
+    columns = {name: [seen[i] == "1" for _moment, seen in rows] for i, name in enumerate(probed)}
+    columns |= {name: [is_up(changes, moment) for moment, _seen in rows] for name, changes in sas.items()}
     sites = {
-        site: [any(both) for both in zip(*(columns[n] for n in names if tunnels[n] == site), strict=True)]
+        site: [any(both) for both in zip(*(columns[n] for n in tunnels if tunnels[n] == site), strict=True)]
         for site in dict.fromkeys(tunnels.values())
     }
     return Loss(
@@ -125,6 +137,12 @@ def read_loss(out: Path, tunnels: dict[str, str], start: float, end: float) -> L
         dark_slots={site: column.count(False) for site, column in sites.items()},
         dark_gaps={site: longest_gap(column) for site, column in sites.items()},
     )
+
+
+def is_up(changes: Changes, moment: float) -> bool:
+    """Whether a tunnel was up at a moment."""
+    before = bisect.bisect_right(changes, (moment, True))
+    return before > 0 and changes[before - 1][1]
 
 
 def longest_gap(seen: list[bool]) -> float:

@@ -32,7 +32,12 @@ VARIABLES: dict[str, Any] = {
     "customer_device_fortios_vdom": "wan",
     "customer_device_panos_virtual_router": "transit",
     "customer_device_tunnel_options": {
-        "branch-1-a": {"object": "to-cloudflare", "number": 70, "wan_interface": "wan9"}
+        "branch-1-a": {
+            "object": "to-cloudflare",
+            "number": 70,
+            "wan_interface": "wan9",
+            "local_address": "192.0.2.9",
+        }
     },
 }
 WANTED = [
@@ -78,6 +83,8 @@ WANTED = [
     ("strongswan_stroke", "tunnel", "    replay_window=32\n    mark=70\n"),
     ("strongswan_stroke", "tunnel", "/magicwan-updown vti to-cloudflare 70 1401 "),
     ("libreswan", "tunnel", "conn to-cloudflare\n"),
+    # Without a next hop of its own, it refuses the second tunnel of an address.
+    ("libreswan", "tunnel", "    left=192.0.2.9\n    leftnexthop=%defaultroute\n"),
     ("libreswan", "tunnel", "    ike=aes256-sha2_384;dh14\n"),
     ("libreswan", "tunnel", "    esp=aes128-sha2_256;dh14\n"),
     ("libreswan", "tunnel", "    ikelifetime=7201s\n    salifetime=3601s\n"),

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,16 @@ from tests.integration.psk_rotation.stage import Run, Stage
 
 pytestmark = pytest.mark.fleet(tunnels=2)
 OLD = "Old1dP9sQ7xT1vB5nM8cW2eR6yU4iO0pLzHgFjDk"
+# What a user's device tasks do that have the role configure the whole tunnel.
+CONFIGURE_ALL = """
+- name: Configure the whole tunnel
+  ansible.builtin.include_role:
+    name: magicwan.cloudflare.customer_device
+  vars:
+    customer_device_tunnels: "{{ psk_rotation_wave_results }}"
+"""
+REACHED = "- name: Reach it\n  ansible.builtin.ping:\n"
+DEVICE = {"customer_device_platform": "strongswan", "customer_device_strongswan_command": "/nowhere/swanctl"}
 
 
 @pytest.fixture
@@ -99,3 +111,31 @@ def test_a_keyword_of_a_play_does_not_make_it_reached(stage: Stage, keyword: str
     play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Weaken", "block": [include], keyword: True}]}
     run = stage.rotate_devices({"psk_rotation_reach_tasks": path}, play=play, then=())
     assert not run.rotated
+
+
+def rotate_with(stage: Stage, tasks: str, **options: Any) -> Run:
+    """A rotation whose device tasks have the role customer_device configure devices that have no swanctl."""
+    variables = {
+        "psk_rotation_device_tasks": stage.write("hooks/device.yml", tasks),
+        "psk_rotation_reach_tasks": stage.write("hooks/reach.yml", REACHED),
+    }
+    return stage.rotate(variables, inventory=stage.devices(**DEVICE), then=(), args=["-v"], **options).failed()
+
+
+def test_what_customer_device_says_in_device_tasks_of_ones_own_is_the_reason(stage: Stage, core: str | None) -> None:
+    run = rotate_with(stage, CONFIGURE_ALL, core=core)
+    said = run.reasons("device0")[stage.own("device0")[0]]
+    assert said.startswith("the daemon does not answer: ")
+    assert "\n" not in said
+
+
+def test_what_customer_device_has_said_before_is_no_reason_of_another_task(stage: Stage) -> None:
+    rescued = textwrap.indent(CONFIGURE_ALL, "    ")
+    tasks = (
+        f"- name: Try it\n  block:{rescued}  rescue:\n    - name: Go on\n      ansible.builtin.ping:\n"
+        "- name: Configure it otherwise\n  ansible.builtin.fail:\n    msg: a-secret-of-its-own\n"
+    )
+    run = rotate_with(stage, tasks)
+    said = run.reasons("device0")[stage.own("device0")[0]]
+    assert "the task Configure it otherwise failed" in said
+    assert "a-secret-of-its-own" not in said and "the daemon" not in said
