@@ -32,7 +32,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Hand the rotation over to the next node of the workflow
+- name: Pass the rotation to the next workflow node
   ansible.builtin.set_stats:
     data:
       magicwan_psk_rotation: >-

@@ -56,7 +56,7 @@ EXAMPLES = r"""
          escrow={'backend': 'file', 'path': 'psks.vault.yml'}) }}
   no_log: true
 
-- name: Ask Vault, with the address and the token out of the environment
+- name: Read from Vault, with address and token from the environment
   ansible.builtin.set_fact:
     psk_before: >-
       {{ lookup('magicwan.cloudflare.ipsec_psk', 'c4a7362d577a6c3019a474fd6f485821', which='previous',

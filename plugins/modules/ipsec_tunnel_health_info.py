@@ -50,12 +50,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at all tunnels
+- name: Read the health of all tunnels
   magicwan.cloudflare.ipsec_tunnel_health_info:
     data_centers: false
   register: health
 
-- name: Show those that are not healthy
+- name: Show the unhealthy tunnels
   ansible.builtin.debug:
     msg: "{{ health.msg }}"
 

@@ -87,7 +87,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Adopt the PSKs that Terraform has set
+- name: Adopt the PSKs set by Terraform
   magicwan.cloudflare.psk_adopt:
     source:
       terraform: ~/magicwan/state.json

@@ -63,7 +63,7 @@ class Scenarios(Suite):
         self.need(before == (self.files(), self.simulator.writes(), self.sas()), "a check run has changed something")
         self.need(self.row.reauthentications == 0, "a check run has made a device authenticate")
         for site in SITES:
-            said = [entry.get("msg", "") for entry in result.results("Say what would change", site)]
+            said = [entry.get("msg", "") for entry in result.results("Report the planned changes", site)]
             for tunnel in self.lab.of_site(site):
                 text = f"{site}: 1 of 1 tunnels would get their PSK and authenticate anew: cf-{tunnel['id'][:8]}"
                 self.need(any(text in x for x in said), f"{site} does not say that {tunnel['name']} would change")
