@@ -95,7 +95,7 @@ model: setup ## Play the rotation against an adversary in simulated time, and se
 	@.venv/bin/python -m tests.model --scenarios $(SCENARIOS)
 	@.venv/bin/python -m tests.model --planted
 
-faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
+faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run recovers
 	@.venv/bin/python -m tests.faults --kills $(KILLS)
 
 leaks: setup ## Search all that rotations leave for PSKs and the token, on five versions of ansible-core

@@ -118,7 +118,7 @@ proven:
   type: list
   elements: str
 unproven:
-  description: The names of the tunnels in the escrow of which that could not be seen, with O(operation=end).
+  description: The names of the tunnels in the escrow for which that could not be seen, with O(operation=end).
   returned: success, or failure after the account was read
   type: list
   elements: str

@@ -158,7 +158,7 @@ def _seal(found: Options, secrets: list[tuple[str, t.Any]]) -> Seal:
         wanted = constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
         if wanted and wanted not in dict(secrets) and not os.path.exists(os.path.expanduser(found["path"])):
             raise EscrowError(
-                f"ANSIBLE_VAULT_ENCRYPT_IDENTITY is {wanted!r}, of which this run has no vault secret: add it with"
+                f"ANSIBLE_VAULT_ENCRYPT_IDENTITY is {wanted!r}, for which this run has no vault secret: add it with"
                 " --vault-id, or set escrow.vault_id"
             )
     return Seal(next((secret for vault_id, secret in secrets if vault_id == wanted), None), wanted or None)
