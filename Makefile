@@ -31,6 +31,8 @@ COMPAT_TESTS ?= tests/unit/plugins tests/integration/modules tests/integration/p
 	tests/integration/audit tests/integration/inventory
 # More arguments for pytest, for example: make unit PYTEST_ARGS="-k escrow -x"
 PYTEST_ARGS ?=
+# Where the tests record which options they set.
+RECORDED = build/recorded
 PYTEST = .venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: help setup cores demo lint format unit integration contract snippets test compat sanity importer docs \
@@ -68,8 +70,10 @@ contract: setup ## Check all that goes over the wire against an OpenAPI descript
 snippets: setup ## Run every command and playbook of README and guides, and every example of every plugin
 	@$(PYTEST) tests/docs
 
-test: setup cores lint ## Run lint, unit, model (a few scenarios), integration, contract and snippets
-	@$(PYTEST) tests/unit tests/model tests/integration tests/contract tests/docs
+test: setup cores lint ## Run lint and all tests, and see that they set every option of modules, roles and plugins
+	@.venv/bin/python tools/untested expect $(RECORDED)
+	@HARNESS_RECORDED=$(CURDIR)/$(RECORDED) $(PYTEST) tests/unit tests/model tests/integration tests/contract tests/docs
+	@$(if $(strip $(PYTEST_ARGS)),,.venv/bin/python tools/untested check $(RECORDED))
 
 compat: setup ## Run unit and integration tests on the oldest ansible-core and on the next one
 	@tools/compat-venv $(COMPAT_CORES)
@@ -95,7 +99,7 @@ model: setup ## Play the rotation against an adversary in simulated time, and se
 	@.venv/bin/python -m tests.model --scenarios $(SCENARIOS)
 	@.venv/bin/python -m tests.model --planted
 
-faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run heals all
+faults: setup ## Kill rotations and break what they need, at every step, and show that a plain re-run recovers
 	@.venv/bin/python -m tests.faults --kills $(KILLS)
 
 leaks: setup ## Search all that rotations leave for PSKs and the token, on five versions of ansible-core

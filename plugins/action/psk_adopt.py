@@ -151,9 +151,9 @@ class ActionModule(ControllerAction):
         try:
             asked = load(arguments["state"]["memory"])
         except (KeyError, TypeError, ValueError):
-            raise InputError("there is no state of this adoption: start the role from its beginning") from None
+            raise InputError("the state of this adoption is missing: start the role from the beginning") from None
         if asked.owner != self.owner():
-            raise InputError("this state is another run's: start the role from its beginning")
+            raise InputError("this state is another run's: start the role from the beginning")
         return asked
 
     def _ended(self, arguments: Arguments, asked: Asked) -> Result:

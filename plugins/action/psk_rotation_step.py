@@ -73,7 +73,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._store import 
 OPERATIONS = ("begin", "wave", "roll_back", "settle", "report")
 STEPS = ("wave", "roll_back", "settle")
 SITE = "ipsec_tunnels_site"
-NO_STATE = "there is no state of this rotation: start the role from its beginning"
+NO_STATE = "the state of this rotation is missing: start the role from the beginning"
 # What a run of each mode is called.
 WORDS = {"rotate": "rotation", "reconcile": "reconciliation", "confirm": "confirmation", "rollback": "rollback"}
 
@@ -164,7 +164,7 @@ class ActionModule(ControllerAction):
         return {**_shown(after, results, {**summaries, **before}), "silent": memory.silent}
 
     def _report(self, arguments: Arguments) -> Result:
-        """What became of the host's tunnels. A task of each host: what it costs counts."""
+        """The outcome of the host's tunnels. A task of each host: what it costs counts."""
         state: t.Any = self.variables.get("__psk_rotation_state")
         summaries = state.get("summaries") if isinstance(state, Mapping) else None
         host = str(self.variables["inventory_hostname"])
@@ -345,7 +345,7 @@ def _told(variables: Mapping[str, Mapping[str, t.Any]], name: str) -> dict[str, 
 
 
 def _reported(summaries: Sequence[Mapping[str, t.Any]], host: str) -> Result:
-    """What became of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
+    """The outcome of a host's tunnels: the first summary is its own, others are of hosts that have left the play."""
     failures = [str(x["failures"]) for x in summaries if x["failures"]]
     message = "; ".join(failures) or f"{host}: {summaries[0]['message']}"
     # Ansible sets no fact of a task that fails, and would only print it. The arguments it prints with -vvv.
@@ -372,7 +372,7 @@ def _state_of(arguments: Arguments, owner: str) -> State | None:
     except (KeyError, TypeError, ValueError):
         raise InputError(NO_STATE) from None
     if state.owner != owner:
-        raise InputError("this state is another run's: start the role from its beginning")
+        raise InputError("this state is another run's: start the role from the beginning")
     return state
 
 

@@ -74,6 +74,6 @@ options:
 notes:
   - HTTP, HTTPS and SOCKS proxies are taken from the environment (E(https_proxy), E(no_proxy)), but never for an address
     of the same machine. A SOCKS proxy needs the Python library PySocks.
-  - Only the API's own answer proves what became of a change. That of something else, such as a firewall or a proxy,
+  - Only the API's own answer proves the outcome of a change. That of something else, such as a firewall or a proxy,
     leaves it unknown, and the error's RV(ignore:failure.outcome_unknown) is true.
 """

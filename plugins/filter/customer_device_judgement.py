@@ -42,9 +42,9 @@ verdicts: "{{ plan.tunnels | magicwan.cloudflare.customer_device_judgement('juno
 RETURN = r"""
 _value:
   description:
-    - With C(found), what stands against changing the device as C(problem), and C(keys), how each tunnel's PSK compares
+    - With C(found), why the device can't be changed as C(problem), and C(keys), how each tunnel's PSK compares
       with that on the device, C(match), C(mismatch) or C(not shown).
-    - With C(written), the identifiers of those that have to authenticate anew as C(targets), what to clear as
+    - With C(written), the identifiers of those to re-authenticate as C(targets), what to clear as
       C(clears), how long to C(pause) before that, the verdicts as C(results), those that C(failed) with their reasons,
       all reasons in one as C(reason),
       and whether looking again can't change anything any more as C(settled).

@@ -9,8 +9,8 @@ short_description: What tunnels are on their device
 version_added: 1.0.0
 author: The magicwan.cloudflare authors (@magicwan)
 description:
-  - Gives each tunnel its names, its number and its identity on the device, and says what stands against touching the
-    device. For the role P(magicwan.cloudflare.customer_device#role).
+  - Gives each tunnel its names, its number and its identity on the device, and says why the device must not be
+    touched. For the role P(magicwan.cloudflare.customer_device#role).
 options:
   _input:
     description: The tunnels, entries of C(psk_rotation_results).

@@ -28,7 +28,7 @@ EXAMPLES = r"""
   magicwan.cloudflare.ipsec_tunnel_info:
   register: account
 
-- name: Keep them as code
+- name: Write the tunnels to a file
   ansible.builtin.copy:
     content: "{{ {'fleet': account.ipsec_tunnels | magicwan.cloudflare.ipsec_tunnel_options} | to_nice_yaml }}"
     dest: "{{ playbook_dir }}/fleet.yml"

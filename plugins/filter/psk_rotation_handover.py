@@ -32,7 +32,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Hand the rotation over to the next node of the workflow
+- name: Pass the rotation to the next workflow node
   ansible.builtin.set_stats:
     data:
       magicwan_psk_rotation: >-
@@ -58,7 +58,7 @@ _value:
   description:
     - C(version) of this structure, C(account_id), C(escrow) without credentials, C(changed) and C(failed), numbers of
       tunnels, C(rotation_ids), and C(hosts), each with C(message), C(changed), C(failed) and C(tunnels) by id, without
-      the unchanged ones. C(to_configure) of a tunnel says whether its device needs the PSK out of the escrow.
+      the unchanged ones. C(to_configure) of a tunnel says whether its device needs the PSK from the escrow.
   type: dict
 """
 

@@ -45,7 +45,7 @@ options:
   tunnels:
     description:
       - Which tunnels to take, by identifiers, exact names, or globs over names.
-      - V(all) and V(*) take all, even where a tunnel is named so, of which a warning tells.
+      - V(all) and V(*) take all, even where a tunnel has that name, with a warning.
     type: list
     elements: str
     default: [all]
@@ -153,7 +153,7 @@ _TEMPLATE_MARKS = ("{{", "{%", "{#")
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """One listing of the account, or what the cache holds of it; the rest is computed anew each time."""
+    """One listing of the account, or what the cache holds of it; the rest is recomputed each time."""
 
     NAME = "magicwan.cloudflare.ipsec_tunnels"
 

@@ -11,7 +11,7 @@ version_added: 1.0.0
 author:
   - The magicwan.cloudflare authors (@magicwan)
 description:
-  - Reads the PSKs of IPsec tunnels out of the escrow that P(magicwan.cloudflare.psk_rotation#role) keeps. Cloudflare
+  - Reads the PSKs of IPsec tunnels from the escrow that P(magicwan.cloudflare.psk_rotation#role) keeps. Cloudflare
     itself never shows a PSK again, so this is where a later job finds it.
   - Returns secrets. A task that uses them must set C(no_log).
 extends_documentation_fragment:
@@ -56,7 +56,7 @@ EXAMPLES = r"""
          escrow={'backend': 'file', 'path': 'psks.vault.yml'}) }}
   no_log: true
 
-- name: Ask Vault, with the address and the token out of the environment
+- name: Read from Vault, with address and token from the environment
   ansible.builtin.set_fact:
     psk_before: >-
       {{ lookup('magicwan.cloudflare.ipsec_psk', 'c4a7362d577a6c3019a474fd6f485821', which='previous',
@@ -136,7 +136,7 @@ def _warn_if_outdated(store: Store, name: str, record: Record) -> None:
     newest = max((_written(x.record) for x in store.load().values()), default=0)
     if newest - _written(record) > OUTDATED:
         display.warning(
-            f"ipsec_psk: the record of {name!r} was not written when others were, so that the tunnel may have another"
+            f"ipsec_psk: the record of {name!r} was not written when others were, so the tunnel may have another"
             " name by now; give its id to be sure"
         )
 

@@ -35,7 +35,7 @@ RATE_LIMIT_BLOCK = 300.0  # after too many requests everything is refused for so
 RATE_LIMITED = frozenset({971, 10100})  # the second one is of older days
 RATE_LIMITED_PAGE = 1015
 NO_ROUTE = frozenset({7000, 7001, 7003})
-UNKNOWN = "; whether it was carried out is not known"
+UNKNOWN = "; it is not known whether it was carried out"
 
 Clean = Callable[[t.Any], t.Optional[str]]
 
@@ -51,9 +51,9 @@ _PAGES = {
     1007: "this host's address is banned there",
     1008: "this host's address is banned there",
     1009: "requests from this host's country are banned there",
-    1010: "it takes this client for an unwanted one; have the User-Agent magicwan.cloudflare allowed",
-    1015: "there were too many requests from this host; wait, or have the rate limiting rule changed",
-    1020: "a firewall rule blocks the request; have this host's address allowed in it",
+    1010: "it blocks this client; allow the User-Agent magicwan.cloudflare",
+    1015: "this host sent too many requests; wait, or change the rate limiting rule",
+    1020: "a firewall rule blocks the request; allow this host's address in it",
     1106: "this host's address is banned there",
 }
 _HINTS: dict[type[CloudflareError], str] = {
@@ -61,7 +61,7 @@ _HINTS: dict[type[CloudflareError], str] = {
     NotFoundError: "check account_id and the tunnel",
     RateLimitError: "wait for the rate limit to pass, or raise retries",
 }
-_NO_CREDENTIALS = "the credentials have not the form that the API wants; check them"
+_NO_CREDENTIALS = "the credentials do not have the form that the API expects; check them"
 _CODE_HINTS = {
     1012: "the account has no Magic WAN or Magic Transit; check account_id, or ask Cloudflare for it",
     6003: _NO_CREDENTIALS,

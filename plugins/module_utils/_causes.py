@@ -143,7 +143,7 @@ def _why_connection(causes: Sequence[BaseException], option: str) -> str | None:
     if any(isinstance(x, OSError) and x.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for x in causes):
         return "there is no route to it; check the network and https_proxy"
     if _first(causes, ConnectTimeoutError):
-        return "no connection came about in time; check the network, firewalls and https_proxy"
+        return "no connection could be made in time; check the network, firewalls and https_proxy"
     return None
 
 

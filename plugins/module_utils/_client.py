@@ -189,7 +189,7 @@ class Client:
             if following == page:
                 break
             page = following
-        raise AnswerError(f"{doing}: the pages of the list don't come to an end")
+        raise AnswerError(f"{doing}: the list of pages does not end")
 
     def get_tunnel(self, tunnel_id: str) -> Tunnel:
         """One tunnel by its id. Raises NotFoundError."""
@@ -460,7 +460,7 @@ def _check_shape(tunnel: Tunnel, doing: str, *, unknown: bool = False) -> None:
         if not isinstance(value, shape) and (value or field in _NEEDED):
             raise AnswerError(
                 f"{doing}: the answer holds tunnel {str(tunnel['id'])[:40]!r} with a {field} that is no"
-                f" {'text' if shape is str else 'object'}; nothing can be told from it, so report it to Cloudflare",
+                f" {'text' if shape is str else 'object'}; it cannot be interpreted; report it to Cloudflare",
                 outcome_unknown=unknown,
             )
 

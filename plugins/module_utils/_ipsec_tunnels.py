@@ -108,7 +108,7 @@ def check_fleet(wanted: Sequence[Wanted], params: Wanted) -> None:
     if params["purge_max"] < 0:
         raise InputError("purge_max must not be negative")
     if params["purge"] and not wanted:
-        raise InputError("tunnels is empty, so that purge would delete every tunnel; name at least one")
+        raise InputError("tunnels is empty, so purge would delete every tunnel; name at least one")
     problems: list[str] = []
     seen: dict[tuple[str, str], str] = {}
     for index, item in enumerate(wanted):

@@ -204,9 +204,9 @@ def due(
     if max_age is not None:
         made = parse_time(reported)
         if made is None:
-            return True, f"the age of the PSK can't be told from {reported!r}"
+            return True, f"the age of the PSK cannot be determined from {reported!r}"
         if lies_ahead(reported, now):
-            return True, f"the age of the PSK can't be told: {reported} lies ahead; check the clock of this machine"
+            return True, f"the age of the PSK is unknown: {reported} is in the future; check the clock of this machine"
         if now - made > max_age * NANO:
             return True, f"the PSK of {reported} is older than {format_age(max_age)}"
         return False, f"the PSK of {reported} is not older than {format_age(max_age)}"
@@ -258,7 +258,7 @@ def resolve(wanted: Sequence[Mapping[str, t.Any]], tunnels: Sequence[Mapping[str
     return entries
 
 
-# What became of a PSK that was to be set. Unsent: its request never left.
+# The outcome of setting a PSK. Unsent: its request never left.
 APPLIED, UNAPPLIED, IN_DOUBT, PLANNED, UNSENT = "applied", "unapplied", "in_doubt", "planned", "unsent"
 
 
@@ -294,7 +294,7 @@ def classify(
     ``repeated``: an earlier attempt of the call may have been carried out, so a refusal proves nothing.
     """
     if tunnel_id in applied and tunnel_id in unapplied:
-        return Answer(IN_DOUBT, "the answer says both that it was applied and that it was not")
+        return Answer(IN_DOUBT, "the answer reports it both as applied and as not applied")
     if tunnel_id in applied:
         done = applied[tunnel_id]
         applied_on = generated_on(done)

@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Sets the PSKs of one batch, and finds out what became of them when an answer is lost.
+"""Sets the PSKs of one batch, and finds out their outcome when an answer is lost.
 
 Only Cloudflare's own answer proves anything. What is not known after it is sent again, the same PSKs, and is in doubt
 if that does not settle it: that a tunnel reports a new time proves that some PSK was set, not that ours was.

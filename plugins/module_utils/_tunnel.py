@@ -280,7 +280,7 @@ def only_by_id(tunnels: Sequence[Mapping[str, t.Any]]) -> list[tuple[str, str]]:
 
 
 def hidden_names(tunnels: Sequence[Mapping[str, t.Any]], patterns: Iterable[str]) -> str | None:
-    """What has to be said of ``patterns`` that are the name of a tunnel, and were taken for something else."""
+    """Warnings about ``patterns`` that name a tunnel, but were taken for something else."""
     given = set(patterns)
     hidden = [f"{name!r} ({tunnel_id})" for name, tunnel_id in only_by_id(tunnels) if name in given]
     if not hidden:

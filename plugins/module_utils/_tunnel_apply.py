@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Carries out what was planned for one tunnel, and finds out what became of it.
+"""Carries out what was planned for one tunnel, and finds out the outcome.
 
 What an answer to a write leaves open is read: an answer that was lost or is not whole, what Cloudflare tells of a new
 tunnel only later, and whether a removed field is gone.
@@ -96,7 +96,7 @@ class UnknownFields:
 
 
 def warnings_of(written: Iterable[Written]) -> list[str]:
-    """What has to be said of writes that succeeded: fields that were left out, new tunnels that could not be read."""
+    """Warnings about writes that succeeded: fields that were left out, new tunnels that could not be read."""
     left_out: dict[str, list[str]] = {}
     found = []
     for one in written:
@@ -109,7 +109,7 @@ def warnings_of(written: Iterable[Written]) -> list[str]:
             )
     for pointer, names in left_out.items():
         found.append(
-            f"Cloudflare shows {pointer} of {_tunnel.few(names)}, but refuses it in an update, so that it was left out"
+            f"Cloudflare shows {pointer} of {_tunnel.few(names)}, but refuses it in an update, so it was left out"
         )
     return found
 
@@ -182,8 +182,8 @@ def settled(written: Written, found: Mapping[str, Raw] | CloudflareError) -> Wri
         if plan.action == "create":
             return replace(written, unread=why)
         raise CloudflareError(
-            f"tunnel {name!r} was updated, but could not be read again ({why}), so whether"
-            f" {', '.join([*plan.removed, *written.left_out])} is as it should be is not known",
+            f"tunnel {name!r} was updated, but could not be read again ({why}), so it is not known"
+            f" whether {', '.join([*plan.removed, *written.left_out])} took effect",
             outcome_unknown=True,
         )
     shown = _tunnel.view(read)
@@ -197,8 +197,8 @@ def settled(written: Written, found: Mapping[str, Raw] | CloudflareError) -> Wri
     lost = [x for x in written.left_out if _tunnel_plan.value_at(read, x) != _tunnel_plan.value_at(plan.body, x)]
     if lost:
         raise KeptError(
-            f"tunnel {name!r}: {', '.join(lost)} is no longer as it was before the update, which Cloudflare would not"
-            " let it be part of; set it again in the dashboard",
+            f"tunnel {name!r}: Cloudflare does not accept {', '.join(lost)} in an update, and has changed it;"
+            " set it again in the dashboard",
             shown,
             changed=True,
         )

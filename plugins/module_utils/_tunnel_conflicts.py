@@ -114,7 +114,7 @@ def _names(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
     for ring in rings.found():
         yield (
             f"{_all_of(ring)} would swap their names, which takes a temporary name, and a run that is killed would"
-            f" leave it behind; rename one of them to a third name in a run of its own, then {_rest_of(ring, 'name')},"
+            f" leave it behind; rename one of them to a third name in a separate run, then {_rest_of(ring, 'name')},"
             " then the first"
         )
     for item in renamed:
@@ -127,17 +127,17 @@ def _names(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
             elif other.plan.action == "delete":
                 yield (
                     f"{item.where}: the tunnel {holder['id']} is named {holder['name']!r} until the end of the run,"
-                    " which deletes it last; delete it in a run of its own before"
+                    " which deletes it last; delete it first, in a separate run"
                 )
             else:
                 yield (
                     f"{item.where}: the tunnel {holder['id']} is named {holder['name']!r} until {other.where} renames"
-                    " it; rename that one in a run of its own before"
+                    " it; rename that one first, in a separate run"
                 )
 
 
 class _Rings:
-    """Items of which each waits for what the next one gives up, and the last one for the first."""
+    """Items that each wait for what the next one gives up, and the last one for the first."""
 
     def __init__(self) -> None:
         self._next: dict[int, Item] = {}
@@ -229,7 +229,7 @@ def _inside(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[str]:
         for ring in rings.found():
             yield (
                 f"{_all_of(ring)} would swap their {field}, and a run that is killed would leave one of them in"
-                f" between; give one of them a third {field} in a run of its own, then {_rest_of(ring, field)}, then"
+                f" between; give one of them a third {field} in a separate run, then {_rest_of(ring, field)}, then"
                 " the first"
             )
         new: _Networks[Item] = _Networks()
@@ -249,12 +249,12 @@ def _held(item: Item, field: str, holder: Account, other: Item | None) -> Iterat
     if (other is None or deleted) and _looks_renamed(item, holder):
         yield (
             f"{item.where}: {named} has the same cloudflare_endpoint and interface_address, so this looks like a new"
-            f" name for it; give id: {holder['id']} to rename it, or delete it in a run of its own before"
+            f" name for it; give id: {holder['id']} to rename it, or delete it first, in a separate run"
         )
     elif other is not None and other.takes(field) is not None:
         yield (
-            f"{item.where}: {named} has this {field} until {other.where} changes it; change that one in a run of its"
-            " own before"
+            f"{item.where}: {named} has this {field} until {other.where} changes it; change that one first, in a"
+            " separate run"
         )
     elif not deleted:
         yield f"{item.where}: {named} has this {field}, or one in the same inside network"
@@ -299,7 +299,7 @@ def _identities(items: Sequence[Item], tunnels: Sequence[Account]) -> Iterator[s
             if holder["id"] == item.plan.tunnel_id:
                 continue
             if other is not None and _identity(other.plan.after or {}) != identity:
-                yield f"{has} until {other.where} gives it up; remove it there in a run of its own before"
+                yield f"{has} until {other.where} gives it up; remove it there first, in a separate run"
             else:
                 yield f"{has}, so Cloudflare could not tell them apart"
 

@@ -251,7 +251,7 @@ def _target_as_read(target: t.Any) -> Tunnel:
 
 
 def _merged_bgp(kept: Mapping[str, t.Any], wanted: Mapping[str, t.Any], where: str) -> Tunnel | None:
-    """None when there shall be no BGP, or when there is none of which something could be removed."""
+    """None when there shall be no BGP, or none to remove anything from."""
     if not wanted:
         return None
     merged = {key: value for key, value in {**kept, **wanted}.items() if value != ""}

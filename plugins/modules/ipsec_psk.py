@@ -86,7 +86,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give every tunnel without a PSK one
+- name: Set a PSK on every tunnel that has none
   magicwan.cloudflare.ipsec_psk:
     psks:
       - name: berlin-1
@@ -106,7 +106,7 @@ EXAMPLES = r"""
     names: "{{ account.ipsec_tunnels | map(attribute='name') }}"
   register: keys
 
-- name: Set a PSK of your own, once
+- name: Set your own PSK once
   magicwan.cloudflare.ipsec_psk:
     psks:
       - name: berlin-1

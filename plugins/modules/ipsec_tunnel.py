@@ -41,7 +41,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep the first tunnel of the Berlin office
+- name: Manage the first tunnel of the Berlin office
   magicwan.cloudflare.ipsec_tunnel:
     account_id: 023e105f4ecef8ad9ca31a8372d0c353
     name: berlin-1
@@ -55,12 +55,12 @@ EXAMPLES = r"""
       direction: bidirectional
   register: berlin
 
-- name: Rename it
+- name: Rename a tunnel
   magicwan.cloudflare.ipsec_tunnel:
     id: "{{ berlin.ipsec_tunnel.id }}"
     name: berlin-primary
 
-- name: Remove its customer endpoint, because the site has a dynamic address now
+- name: Remove its customer endpoint, as the site now has a dynamic address
   magicwan.cloudflare.ipsec_tunnel:
     name: berlin-primary
     customer_endpoint: ""

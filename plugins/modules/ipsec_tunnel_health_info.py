@@ -25,7 +25,7 @@ options:
   tunnels:
     description:
       - Which tunnels to look at, by identifiers, names, or globs over names such as V(berlin-*).
-      - V(all) and V(*) take all, even where a tunnel is named so, of which a warning tells.
+      - V(all) and V(*) take all, even where a tunnel has that name, with a warning.
       - All tunnels when not set. An entry that names no tunnel fails the task, and so does one that is the name of a
         tunnel and a glob over others.
     type: list
@@ -44,18 +44,18 @@ options:
 notes:
   - Needs the permission C(Account Analytics Read) beside C(Magic WAN Read), because the states come from the GraphQL
     Analytics API. It allows 300 queries in five minutes; this module makes one for each 25 tunnels.
-  - After a tunnel has authenticated anew, Cloudflare may show it V(degraded) for up to 30 minutes.
+  - After a tunnel has re-authenticated, Cloudflare may show it V(degraded) for up to 30 minutes.
 seealso:
   - module: magicwan.cloudflare.ipsec_tunnel_info
 """
 
 EXAMPLES = r"""
-- name: Look at all tunnels
+- name: Read the health of all tunnels
   magicwan.cloudflare.ipsec_tunnel_health_info:
     data_centers: false
   register: health
 
-- name: Show those that are not healthy
+- name: Show the unhealthy tunnels
   ansible.builtin.debug:
     msg: "{{ health.msg }}"
 

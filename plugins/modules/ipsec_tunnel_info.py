@@ -23,7 +23,7 @@ options:
   tunnels:
     description:
       - Which tunnels to return, by identifiers, names, or globs over names such as V(berlin-*).
-      - V(all) and V(*) take all, even where a tunnel is named so, of which a warning tells.
+      - V(all) and V(*) take all, even where a tunnel has that name, with a warning.
       - All tunnels when not set. An entry that names no tunnel fails the task, and so does one that is the name of a
         tunnel and a glob over others.
     type: list

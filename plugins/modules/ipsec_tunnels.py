@@ -77,7 +77,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep both tunnels of the Berlin office, and remove an old one
+- name: Manage both tunnels of the Berlin office and remove an old one
   magicwan.cloudflare.ipsec_tunnels:
     account_id: 023e105f4ecef8ad9ca31a8372d0c353
     tunnels:
@@ -92,14 +92,14 @@ EXAMPLES = r"""
       - name: berlin-old
         state: absent
 
-- name: Make the account hold the fleet of the inventory and nothing else
+- name: Keep the account in line with the inventory
   magicwan.cloudflare.ipsec_tunnels:
     tunnels: "{{ fleet }}"
     purge: true
     purge_max: 2
   register: result
 
-- name: Show what has changed
+- name: Show the changes
   ansible.builtin.debug:
     msg: "{{ result.ipsec_tunnels | selectattr('changed') | map(attribute='name') }}"
 """

@@ -87,7 +87,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Adopt the PSKs that Terraform has set
+- name: Adopt the PSKs set by Terraform
   magicwan.cloudflare.psk_adopt:
     source:
       terraform: ~/magicwan/state.json
@@ -118,7 +118,7 @@ proven:
   type: list
   elements: str
 unproven:
-  description: The names of the tunnels in the escrow of which that could not be seen, with O(operation=end).
+  description: The names of the tunnels in the escrow for which that could not be seen, with O(operation=end).
   returned: success, or failure after the account was read
   type: list
   elements: str

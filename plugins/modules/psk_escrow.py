@@ -64,7 +64,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Put the escrow's PSK of a stuck tunnel back in the next run
+- name: Restore the escrow's PSK of a stuck tunnel in the next run
   magicwan.cloudflare.psk_escrow:
     operation: unstick
     escrow:

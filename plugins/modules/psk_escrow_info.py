@@ -57,14 +57,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See where all rotations stand
+- name: Read the state of all rotations
   magicwan.cloudflare.psk_escrow_info:
     escrow:
       backend: file
       path: "{{ lookup('ansible.builtin.env', 'HOME') }}/magicwan/psks.yml"
   register: records
 
-- name: Show the tunnels whose rotation is not finished
+- name: Show the unfinished rotations
   ansible.builtin.debug:
     msg: "{{ records.tunnels | rejectattr('state', 'equalto', 'idle') | map(attribute='name') }}"
 """

@@ -59,7 +59,7 @@ options:
       - V(settle) judges them by what their hosts have reported, and writes that down. RV(rolling_back) then says how
         many failed.
       - V(roll_back) sets the previous PSKs of these. Their devices have to act again.
-      - V(report) shows what became of a host's tunnels, sets the fact C(psk_rotation_summary), and fails if a tunnel is
+      - V(report) shows the outcome of a host's tunnels, sets the fact C(psk_rotation_summary), and fails if a tunnel is
         not done. It reads RV(summaries) from C(__psk_rotation_state), in which the role has what the last step
         returned. The first host that is left also reports for those that have left the play, and shows how the batch
         has ended; after the last batch of a play, how the run has.
@@ -104,7 +104,7 @@ options:
     type: int
     default: 0
   unknown_psk:
-    description: With V(begin), what becomes of tunnels whose PSK the escrow does not know.
+    description: With V(begin), how to treat tunnels whose PSK the escrow does not know.
     type: str
     choices: [refuse, rotate, skip]
     default: refuse

@@ -144,7 +144,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What became of an adoption. Each of ``tunnels`` is ``{id, name, status, reason}``; no secrets.
+    """The outcome of an adoption. Each of ``tunnels`` is ``{id, name, status, reason}``; no secrets.
 
     ``proven`` and ``unproven`` are those in the escrow whose devices were asked, or should have been.
     """

@@ -233,7 +233,7 @@ def _line(
     now: int,
     sites: Mapping[str, str],
 ) -> Entry:
-    """What is to be said of one tunnel. Its site is that of its device, or else what backs it up."""
+    """The findings about one tunnel. Its site is that of its device, or else what backs it up."""
     trace = trace_of(tunnel)
     found = _compared(record, trace)
     changed_by = {NEWER: "somebody else", SAME: "rotation"}.get(found)

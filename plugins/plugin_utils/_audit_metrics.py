@@ -17,7 +17,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._audit import 
 from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._record import STATES
 
 PREFIX = "magicwan_psk_"
-# A tunnel of which the escrow has no record.
+# A tunnel without a record in the escrow.
 NO_RECORD = "none"
 
 

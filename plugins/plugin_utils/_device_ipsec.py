@@ -180,9 +180,11 @@ def inspect(daemon: Daemon, answers: Sequence[Answer], tunnel: Tunnel, entry: st
 def _in_the_way(read: Mapping[str, str], main: str, own: str, found: Sequence[Secret], entry: str) -> str:
     others = [x for x in found if x.file != own]
     if others:
-        return f"an entry in {others[0].file} has a secret for the same identity, and may win (option secret)"
+        return (
+            f"an entry in {others[0].file} has a secret for the same identity, and may take precedence (option secret)"
+        )
     if len(found) > 1:
-        return f"{own} has {len(found)} entries with a secret for the same identity, and either may win"
+        return f"{own} has {len(found)} entries with a secret for the same identity, and either may be used"
     if any(x.lines > 1 for x in found):
         return f"the entry with its secret in {own} has several lines, and only one can be replaced"
     if entry != "main" and not main:
@@ -216,7 +218,7 @@ def transcript(text: str) -> list[Step]:
         head, dummy, body = part.partition("\n")
         words = head.split()
         if len(words) != 3 or not words[2].isdigit():
-            raise Unreadable("its answer has not the form that was expected")
+            raise Unreadable("its answer does not have the expected form")
         steps.append(Step(words[0], words[1], int(words[2]), body))
     return steps
 

@@ -34,7 +34,7 @@ TUNNEL, SA = "__customer_device_tunnel", "__customer_device_sa"
 
 
 def look(platform: Platform, entry: str, tunnels: Sequence[Tunnel], answers: Sequence[Answer]) -> dict[str, t.Any]:
-    """What stands against changing the device, and each tunnel's key there.
+    """Why the device can't be changed, and each tunnel's key there.
 
     Returns: `{problem: one line, keys: [{id, name, comparison, reason}], handles: {id: {part: its name}}}`.
     """
@@ -44,7 +44,7 @@ def look(platform: Platform, entry: str, tunnels: Sequence[Tunnel], answers: Seq
     except Unreadable as exc:
         problem, findings = str(exc), []
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        problem, findings = "its answer has not the form that was expected", []
+        problem, findings = "its answer does not have the expected form", []
     if not findings:
         findings = [Finding(problem=problem)] * len(tunnels)
     found = [problem] if problem else [f"{x.name}: {y.problem}" for x, y in zip(tunnels, findings) if y.problem]
@@ -66,7 +66,7 @@ def _compared(platform: Platform, tunnel: Tunnel, finding: Finding) -> tuple[str
 
 
 def targets(tunnels: Sequence[Tunnel], written: Mapping[str, Answer], reauthenticate: str) -> list[str]:
-    """The identifiers of those that have to authenticate anew. One that was not written has nothing to prove."""
+    """The identifiers of those to re-authenticate. One that was not written has nothing to prove."""
     return [
         x.id
         for x in tunnels
@@ -190,7 +190,7 @@ def answer(
         asked=started + (attempts - 1) * float(said.get("delay") or 0),
         now=float(said.get("now") or time.time()),
     )
-    made["parted"] = not left or evidence.now - started >= int(said["timeout"])
+    made["gone"] = not left or evidence.now - started >= int(said["timeout"])
     return made | judge(platform, tunnels, chosen, written, evidence, said.get("watched"), int(said["timeout"]))
 
 

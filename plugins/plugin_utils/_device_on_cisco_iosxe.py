@@ -55,7 +55,7 @@ def ready(answers: Sequence[Answer], entry: str) -> str:
     privilege = outputs_of(answers[0], 3)[0]
     level = re.search(r"privilege level is (\d+)", privilege)
     if not level:
-        raise Unreadable("it does not say which privilege level the user has")
+        raise Unreadable("it does not show the user's privilege level")
     if int(level[1]) < 15 and entry != "compare":
         return f"the user has privilege level {level[1]}, and configuring takes 15"
     if entry != "compare" and not problem_of(answers[1]) and _LOCKED.search(text_of(answers[1])):
@@ -106,8 +106,8 @@ def _stranger(interfaces: Mapping[str, Mapping[str, t.Any]], tunnel: Tunnel) -> 
     there = interfaces.get(f"interface Tunnel{tunnel.number}")
     if there and f"tunnel protection ipsec profile {tunnel.object}" not in there:
         return (
-            f"the interface Tunnel{tunnel.number} is there and not this tunnel's; give the tunnel another number by "
-            "customer_device_tunnel_options"
+            f"the interface Tunnel{tunnel.number} exists and does not belong to this tunnel; give the tunnel another"
+            " number by customer_device_tunnel_options"
         )
     return ""
 
@@ -116,7 +116,7 @@ def sas(answer: Answer, tunnel: Tunnel) -> Sequence[Sa]:
     """The tunnel's IKEv2 SAs: its own identity, to its endpoint."""
     text = outputs_of(answer, 1)[0]
     if text.strip() and not re.search(r"Crypto IKEv2\s+SA|There are no .*IKEv2", text):
-        raise Unreadable("its table of IKEv2 SAs has not the form that was expected")
+        raise Unreadable("its table of IKEv2 SAs does not have the expected form")
     blocks: list[dict[str, str]] = []
     for line in text.splitlines():
         if head := _SA.match(line):

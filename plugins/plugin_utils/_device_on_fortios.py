@@ -36,7 +36,7 @@ def _meta(answer: Answer, count: int) -> list[Mapping[str, t.Any]]:
     meta = answer["meta"]
     found = meta if isinstance(meta, list) else [meta]
     if len(found) != count:
-        raise Unreadable("its answer has not the form that was expected")
+        raise Unreadable("its answer does not have the expected form")
     return found
 
 
@@ -88,7 +88,7 @@ def sas(answer: Answer, tunnel: Tunnel) -> Sequence[Sa]:
     (meta,) = _meta(answer, 1)
     results = meta["results"]
     if not isinstance(results, list):
-        raise Unreadable("its list of tunnels has not the form that was expected")
+        raise Unreadable("its list of tunnels does not have the expected form")
     return [found for x in results if x.get("name") == tunnel.object and (found := _sa(x))]
 
 

@@ -56,12 +56,12 @@ def ready(answers: Sequence[Answer], entry: str) -> str:
         return ""
     permissions = set(re.findall(r"^\s+([a-z-]+)\s+-- ", authorization, re.MULTILINE))
     if not permissions:
-        raise Unreadable("it does not say what the user may do")
+        raise Unreadable("it does not show the user's permissions")
     missing = [x for x in _NEEDED if x not in permissions]
     if missing and not permissions & set(_PERMISSIONS):
-        return f"the user has not the permission {' and '.join(missing)}"
+        return f"the user lacks the permission {' and '.join(missing)}"
     if "not running" in table:
-        return "IKE does not run here, this may be the passive member of a cluster"
+        return "IKE is not running, this may be the passive member of a cluster"
     locked = problem_of(answers[1])
     if locked:
         return f"the configuration cannot be changed now: {locked}"
@@ -121,7 +121,7 @@ def sas(answer: Answer, tunnel: Tunnel) -> Sequence[Sa]:
         raise Unreadable("the device does not show its IKE SAs")
     blocks = re.split(r"^\s*(?=IKE peer )", text, flags=re.MULTILINE)
     if len(blocks) == 1 and re.search(r"[A-Za-z]", re.sub(r"node\d+:", "", text)):
-        raise Unreadable("its table of IKE SAs has not the form that was expected")
+        raise Unreadable("its table of IKE SAs does not have the expected form")
     return [found for block in blocks[1:] if (found := _sa(block, tunnel))]
 
 

@@ -56,7 +56,7 @@ def _rows(answer: Answer, what: str) -> list[Row]:
         raise Unreadable(f"{what} cannot be read: {problem}")
     rows = answer["json"]["rows"]
     if not isinstance(rows, list):
-        raise Unreadable(f"{what} have not the form that was expected")
+        raise Unreadable(f"{what} do not have the expected form")
     return rows
 
 
@@ -135,12 +135,14 @@ def _connection_problem(row: Row, tunnel: Tunnel) -> str:
 def _whole(answers: Sequence[Answer], tunnel: Tunnel, keys: Sequence[Row], connections: Sequence[Row]) -> Finding:
     own = uuids(tunnel.id)
     if any(x["name"] != own["connection"] for x in connections):
-        return Finding(f"a connection {tunnel.object} is there that this role has not made; psk changes its key")
+        return Finding(f"a connection {tunnel.object} exists that this role did not create; psk changes its key")
     if any(x["uuid"] != own["preSharedKey"] for x in keys):
-        return Finding(f"a pre-shared key for {tunnel.ike_id} is there that this role has not made")
+        return Finding(f"a pre-shared key for {tunnel.ike_id} exists that this role did not create")
     for row in _rows(_looks(answers)["interfaces"], "its tunnel interfaces"):
         if str(row["reqid"]) == str(tunnel.number) and row["uuid"] != own["vti"]:
-            return Finding(f"ipsec{tunnel.number} is there and not this tunnel's; give the tunnel another number")
+            return Finding(
+                f"ipsec{tunnel.number} exists and does not belong to this tunnel; give the tunnel another number"
+            )
     return Finding(handles=own)
 
 

@@ -41,9 +41,9 @@ def _tree(answer: Answer) -> ElementTree.Element:
     try:
         tree = ElementTree.fromstring(answer["stdout_xml"])  # noqa: S314 (the firewall's own answer)
     except ElementTree.ParseError:
-        raise Unreadable("its answer is no XML") from None
+        raise Unreadable("its answer is not XML") from None
     if tree.tag == "response" and tree.get("status") != "success":
-        raise Unreadable("its answer is no success")
+        raise Unreadable("its answer does not report success")
     found = tree if tree.tag == "result" else tree.find("result")
     if found is None:
         raise Unreadable("its answer has no result")
@@ -68,7 +68,7 @@ def ready(answers: Sequence[Answer], entry: str) -> str:
         return f"commits are locked by {', '.join(holders)}"
     problem = problem_of(found["lock"])
     if problem:
-        return f"the configuration cannot be locked, so not changed: {problem}"
+        return f"the configuration cannot be locked: {problem}"
     if problem_of(found["unlock"]):
         return f"the lock that was taken cannot be released: {problem_of(found['unlock'])}"
     return ""
@@ -120,7 +120,7 @@ def sas(answer: Answer, tunnel: Tunnel) -> Sequence[Sa]:
     tree = _tree(answer)
     text = "".join(tree.itertext())
     if not re.search(r"IKEv2 SAs|SA found|gateways? found", text, re.IGNORECASE):
-        raise Unreadable("its table of IKE SAs has not the form that was expected")
+        raise Unreadable("its table of IKE SAs does not have the expected form")
     part = re.split(r"IKEv2 IPSec Child SAs", text, flags=re.IGNORECASE)[0]
     found = []
     for line in part.splitlines():

@@ -89,7 +89,9 @@ def inspect(answers: Sequence[Answer], tunnel: Tunnel, entry: str) -> Finding:
     if others and entry != "compare":
         other = others[0]
         what = "an entry" if not other.name else f"the section {other.name}"
-        return Finding(f"{what} in {other.file} has a secret for the same identity, and may win (option secret)")
+        return Finding(
+            f"{what} in {other.file} has a secret for the same identity, and may take precedence (option secret)"
+        )
     if entry != "main":
         block = connection(outputs_of(answers[0], 1)[0], tunnel.object)
         if block is None:

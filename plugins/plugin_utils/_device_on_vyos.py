@@ -104,7 +104,7 @@ def _second_secret(config: Sequence[Sequence[str]], tunnel: Tunnel) -> str:
     secret = tunnel.names["secret"]
     for other in sorted(_tags(config, *psk) - {secret}):
         if tunnel.ike_id in [x.removeprefix("keyid:") for x in _values(config, *psk, other, "id")]:
-            return f"the secret {other} has the same identity, and may win (option secret)"
+            return f"the secret {other} has the same identity, and may take precedence (option secret)"
     return ""
 
 
@@ -113,7 +113,7 @@ def sas(answer: Answer, tunnel: Tunnel) -> Sequence[Sa]:
     text = outputs_of(answer, 1)[0]
     blocks = re.split(r"^\s*Peer ID / IP.*$", text, flags=re.MULTILINE)
     if len(blocks) == 1 and text.strip():
-        raise Unreadable("its table of IKE SAs has not the form that was expected")
+        raise Unreadable("its table of IKE SAs does not have the expected form")
     found = []
     for block in blocks[1:]:
         row = next((x for x in block.splitlines() if x.strip() and not set(x.strip()) <= set("- ")), "")

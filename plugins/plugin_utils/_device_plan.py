@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What each tunnel is on its device, and what stands against touching the device."""
+"""What each tunnel is on its device, and why the device must not be touched."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def problems(
     others: Sequence[str],
     settings: Mapping[str, t.Any],
 ) -> str:
-    """Everything that stands against touching the device, in one line; empty: nothing.
+    """Why the device must not be touched, in one line; empty: nothing.
 
     `others` are the identifiers of all tunnels that end at the device.
     """
@@ -140,9 +140,7 @@ def _problems_of(
 ) -> Iterator[str]:
     name, psk, rule = tunnel["name"], str(tunnel["psk"]), platform.psk
     if entry != "reach" and not psk:
-        yield (
-            f"{name} ({tunnel.get('status')}) comes without a PSK, leave it out of customer_device_tunnels or rotate it"
-        )
+        yield (f"{name} ({tunnel.get('status')}) has no PSK: remove it from customer_device_tunnels or rotate it")
     if entry not in ("reach", "compare") and psk:
         if len(psk) < rule.min_length:
             yield f"the PSK of {name} has fewer than {rule.min_length} characters"

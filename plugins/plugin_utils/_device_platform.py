@@ -86,7 +86,7 @@ class Sa:
 
 @dataclass(frozen=True)
 class Finding:
-    """What stands against changing a tunnel on the device (one line, empty: nothing), and its key there.
+    """Why a tunnel can't be changed on the device (one line, empty: nothing), and its key there.
 
     ``handles`` are what the device calls the tunnel's parts where their names don't say it.
     """
@@ -98,7 +98,7 @@ class Finding:
 
 # What the device said when it was looked at, the tunnel, and the entry point (reach, psk, main, compare).
 Inspect = Callable[[Sequence[Answer], Tunnel, str], Finding]
-# The same without a tunnel: what stands against changing anything; one line, empty: nothing.
+# The same without a tunnel: why nothing can be changed; one line, empty: nothing.
 Ready = Callable[[Sequence[Answer], str], str]
 # One tunnel's SAs in the answer to the platform's command.
 ReadSas = Callable[[Answer, Tunnel], Sequence[Sa]]
@@ -160,7 +160,7 @@ class Platform:
     needs_wan_interface: bool = True
     # Further limits, for the whole tunnel: messages that go on with "of TUNNEL".
     limits: Callable[[Mapping[str, t.Any], Mapping[str, t.Any]], Sequence[str]] = no_limits
-    # Whether a tunnel without SA has to be cleared, too, because clearing makes the device begin anew.
+    # Whether a tunnel without SA has to be cleared, too, because clearing makes the device start over.
     clears_always: bool = False
     # Whether the table tells an IKE SA from the next one by nothing. Then the proof is that it was read without one
     # after the clear, as __customer_device_between.
@@ -258,7 +258,7 @@ def _of_rest(answer: Answer) -> str:
     if status != 200:
         return f"{words} (HTTP {status})" if words else str(answer.get("msg") or f"HTTP {status}")
     if not body:
-        return "its answer is not what its API says (no JSON object)"
+        return "its answer is not a JSON object"
     if "failed" in (body.get("result"), body.get("status")):
         found = body.get("validations")
         return "; ".join(f"{x}: {y}" for x, y in found.items()) if found else words or "the device gave no reason"
@@ -291,7 +291,7 @@ def outputs_of(answer: Answer, count: int) -> list[str]:
     if isinstance(stdout, str):
         stdout = [stdout]
     if not isinstance(stdout, list) or len(stdout) != count:
-        raise Unreadable("its answer has not the form that was expected")
+        raise Unreadable("its answer does not have the expected form")
     # Over SSH a script has a terminal, which ends lines in its own way.
     return [str(x).replace("\r\n", "\n") for x in stdout]
 

@@ -39,7 +39,7 @@ class Evidence:
     """What a device said.
 
     ``cleared`` is by tunnel id; a tunnel may have several SAs to clear. ``between`` was read after the clear and before
-    the tunnel was told to begin anew, where a platform needs that. The controller's times in seconds:
+    the tunnel was told to start over, where a platform needs that. The controller's times in seconds:
     ``read_before`` after ``before`` was read, ``started`` before the first SA was cleared, ``asked`` before the last
     look began, at the earliest, ``now`` after it.
     """
@@ -56,7 +56,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a tunnel. ``final``: looking again can't change it."""
+    """The outcome of a tunnel. ``final``: looking again can't change it."""
 
     status: str
     reason: str = ""
@@ -92,7 +92,7 @@ def verdict(platform: Platform, tunnel: Tunnel, evidence: Evidence, timeout: int
     if not up:
         reason = "the device shows no established SA"
     elif all(sa.age is None and not sa.identity for sa in up):
-        reason = "the device does not tell its SA from an older one"
+        reason = "the device does not distinguish its SA from an older one"
     else:
         reason = "its SA is older"
     return Verdict(FAILED, f"timeout: no new IKE_AUTH within {timeout} s; {reason}", final=False)
@@ -103,7 +103,7 @@ def still_there(platform: Platform, tunnel: Tunnel, answer: Answer | None) -> st
     try:
         return "it still has one" if read(platform, answer, tunnel) else ""
     except Unreadable as exc:
-        return f"whether it has one could not be read: {exc}"
+        return f"its SAs could not be read: {exc}"
 
 
 def watched(judge: Watch, tunnel: Tunnel, answer: Answer | None, timeout: int) -> Verdict:
@@ -147,7 +147,7 @@ def read(platform: Platform, answer: Answer | None, tunnel: Tunnel) -> Sequence[
     try:
         return platform.sas(t.cast(Answer, answer), tunnel)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise Unreadable("its answer has not the form that was expected") from None
+        raise Unreadable("its answer does not have the expected form") from None
 
 
 def result(tunnel: Tunnel, found: Verdict) -> dict[str, t.Any]:

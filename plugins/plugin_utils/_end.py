@@ -45,7 +45,7 @@ NO_ROTATION = ("adopted", "unstuck", "gone", "found again", "stuck")
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a tunnel: ``reason`` is why, ``exposure`` in seconds; ``fine``: it needs nobody's attention."""
+    """The outcome of a tunnel: ``reason`` is why, ``exposure`` in seconds; ``fine``: it needs nobody's attention."""
 
     name: str
     host: str
@@ -127,7 +127,7 @@ def holds(record: Record) -> tuple[str, str]:
 
 
 def last_run(records: Mapping[str, Record]) -> LastRun | None:
-    """The rotation of which the escrow's history tells last; None if it tells of none."""
+    """The last rotation in the escrow's history; None if there is none."""
     told = [
         (at, i, entry)
         for i, record in records.items()

@@ -167,7 +167,7 @@ class Escrow(Mover):
         failure: str | None,
         go_on: Callable[[Record, Claim], Moved] | None = None,
     ) -> Moves:
-        """Writes down what the API said of taken tunnels. One of which nothing was said is in doubt.
+        """Writes down what the API said of taken tunnels. One that the answer does not mention is in doubt.
 
         ``go_on`` is what follows at once for a tunnel that Cloudflare has. A tunnel that another run has taken over
         meanwhile is in doubt for this one, whatever its record has learned from the answer.

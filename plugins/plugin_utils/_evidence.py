@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
-"""What became of tunnels on their devices, by what these have reported. Pure functions."""
+"""The outcome of tunnels on their devices, as reported by these. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.magicwan.cloudflare.plugins.plugin_utils._state import 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a tunnel on its device. ``reason`` is why it failed, ``seen`` whether an IKE_AUTH has proven it.
+    """The outcome of a tunnel on its device. ``reason`` is why it failed, ``seen`` whether an IKE_AUTH has proven it.
 
     ``exposure`` are the seconds from Cloudflare's answer to the end of the device's tasks.
     """

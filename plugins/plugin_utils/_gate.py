@@ -8,7 +8,7 @@
 """The health gate of a rotation: what Cloudflare's health checks must say before a wave and after it.
 
 Before: of the tunnels that back a tunnel up, one at least must be as accepted, for a new IKE_AUTH may break before it
-makes. After: the tunnel itself must be. One of which nothing is known does not pass unless ``unknown`` is accepted.
+makes. After: the tunnel itself must be. One whose health is unknown does not pass unless ``unknown`` is accepted.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class HealthGate:
         """
         if not acts:
             raise InputError(
-                "psk_rotation_health needs device or verify tasks: without them no tunnel authenticates anew"
+                "psk_rotation_health needs device or verify tasks: without them no tunnel re-authenticates"
             )
         if _health.UNKNOWN in self.gate.accept:
             return

@@ -70,7 +70,7 @@ class GuardedFile:
             self._replace(self.path, content, flush=True)
             self._sync_folder()
             if _content(self.path) != content:
-                raise EscrowError(f"the escrow {self.path} gives back something else than was written")
+                raise EscrowError(f"the escrow {self.path} does not return what was written")
         except OSError as exc:
             raise self._error("cannot be written", exc) from None
         # A copy that is older, or torn by a crash, only knows less: it is neither waited for nor a failure.
@@ -93,7 +93,7 @@ class GuardedFile:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             mode = folder.stat().st_mode
         except OSError as exc:
-            raise self._error("its folder cannot be made", exc) from None
+            raise self._error("its folder cannot be created", exc) from None
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise EscrowError(f"the escrow {self.path} lies in a folder that everybody may write to; choose another")
         if self.path.is_symlink():
@@ -177,8 +177,8 @@ class GuardedFile:
                 os.fchown(descriptor, -1, wanted.st_gid)
             except PermissionError:
                 raise EscrowError(
-                    f"the escrow {self.path} belongs to the group {wanted.st_gid}, of which this user is no member:"
-                    " a write would take it from the others"
+                    f"the escrow {self.path} belongs to the group {wanted.st_gid}, which this user is not in:"
+                    " a write would lock out its members"
                 ) from None
         if stat.S_IMODE(ours.st_mode) != mode:
             os.fchmod(descriptor, mode)

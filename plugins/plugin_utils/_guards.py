@@ -140,7 +140,7 @@ def refuse(found: Sequence[str]) -> None:
         raise InputError(f"{found[0]}; nothing was written")
     if found:
         told = "; ".join(f"({number}) {text}" for number, text in enumerate(found, 1))
-        raise InputError(f"{len(found)} things must be put right first, and nothing was written: {told}")
+        raise InputError(f"{len(found)} problems must be fixed first, and nothing was written: {told}")
 
 
 # -- the play ---------------------------------------------------------------------------------------------------------
@@ -150,18 +150,18 @@ def _of_keywords(play: Keywords) -> Iterator[str]:
     if play.strategy not in STRATEGIES:
         yield f"the strategy {play.strategy} runs the rotation once a host: use linear (strategy, ANSIBLE_STRATEGY)"
     for keyword in play.ignoring:
-        yield f"{keyword} on the play would hide a failed device or handler: take it off the play"
+        yield f"{keyword} on the play would hide a failed device or handler: remove it from the play"
     yield from of_handlers(play)
     if play.max_fail_percentage is not None:
         yield "max_fail_percentage ends a play before its tunnels are rolled back: use psk_rotation_max_failures"
     if play.any_errors_fatal and play.has_handlers:
-        yield "any_errors_fatal with handlers ends a play before its tunnels are rolled back: take it off the play"
+        yield "any_errors_fatal with handlers ends a play before its tunnels are rolled back: remove it from the play"
     if play.skipped_tags:
         yield f"--skip-tags ({', '.join(play.skipped_tags)}) could skip tasks that configure a device: run without it"
     for keyword in play.around:
         yield f"{keyword} is not possible: run the role once on all hosts of the play"
     if play.writes_in_check:
-        yield "check_mode: false would have a check run write to Cloudflare: take it off play, blocks and role"
+        yield "check_mode: false would have a check run write to Cloudflare: remove it from play, blocks and role"
 
 
 def of_handlers(play: Keywords) -> Iterator[str]:
@@ -177,7 +177,7 @@ def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
     yield from _names.misspelt(names | play.extra_names)
     for name in sorted(names.intersection(_names.SET_BY_HOOKS) - play.names_around - play.extra_names):
         if any(name in x.names and name not in x.facts for x in hosts):
-            yield f"{name} is set by the tasks of a device, with set_fact: take it off the inventory and the play"
+            yield f"{name} is set by the tasks of a device, with set_fact: remove it from the inventory and the play"
     for name in sorted(frozenset().union(*(x.facts for x in hosts))):
         if name.startswith(_names.INTERNAL) and name not in _names.OWN_FACTS:
             yield f"{name} is internal and can't be set by a task"
@@ -188,7 +188,7 @@ def of_names(play: Keywords, hosts: Sequence[Host]) -> Iterator[str]:
         if name.startswith(_names.INTERNAL):
             yield f"{name} is internal and can't be an extra variable"
         elif name in _names.OUTPUTS or name in _names.SET_BY_HOOKS:
-            yield f"{name} is set by the run itself and can't be an extra variable: hand it on under another name"
+            yield f"{name} is set by the run itself and can't be an extra variable: pass it on under another name"
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def _of_batch(hosts: Sequence[Host], mode: str) -> Iterator[str]:
         return
     first = hosts[0]
     if mode == "rotate" and first.values.get("psk_rotation_max_age", "-") in (None, ""):
-        yield "psk_rotation_max_age is empty, so that no PSK would ever be due: set an age, such as 90d"
+        yield "psk_rotation_max_age is empty, so no PSK would ever be due: set an age, such as 90d"
     for name in OF_BATCH:
         other = next((x for x in hosts[1:] if x.values.get(name) != first.values.get(name)), None)
         if other is not None:
@@ -306,7 +306,7 @@ def _of_hooks(hosts: Sequence[Host], mode: str, wrong_with: Callable[[str], str]
             continue
         for name in (f"psk_rotation_{x}_tasks" for x in ("reach", "device", "verify")):
             path = _text(host, name)
-            found = wrong_with(path) if path.startswith("/") else f"there is no file {path!r}; give its whole path"
+            found = wrong_with(path) if path.startswith("/") else f"there is no file {path!r}; give its full path"
             if path and found:
                 wrong.setdefault(f"{name}: {found}", []).append(host.name)
         if own.confirmation == "verify" and not own.verify:

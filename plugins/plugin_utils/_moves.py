@@ -6,7 +6,7 @@
 # Do not use this from other collections or standalone plugins/modules!
 """Moves records of one store: loads them, applies a transition to each, and stores them with check-and-set.
 
-A record that somebody else has changed meanwhile is loaded again, and the transition is judged anew on it.
+A record that somebody else has changed meanwhile is loaded again, and the transition is judged again on it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Transition = Callable[[str, t.Optional[Record]], Moved]
 
 @dataclass(frozen=True)
 class Moves:
-    """What became of the tunnels of an operation, by id."""
+    """The outcome of an operation's tunnels, by id."""
 
     moved: Mapping[str, Moved]
     refused: Mapping[str, Refused]
@@ -111,19 +111,19 @@ class Mover:
             if not left:
                 break
             if attempt == ATTEMPTS - 1:
-                doing = "its record changes all the time, so that nothing could be written down"
+                doing = "its record keeps changing, so nothing could be recorded"
                 refused.update({i: Refused(doing, status=_status.IN_DOUBT) for i in left})
         return Moves({i: x for i, x in moved.items() if i not in refused}, refused, bool(written))
 
     def load(self, ids: Sequence[str]) -> None:
-        """Looks at the records anew."""
+        """Reads the records again."""
         if not ids:
             return
         try:
             self.read(ids)
         except EscrowError as exc:
             raise EscrowError(
-                f"{exc}; nothing could be written down for {self.named(ids)}: run again, nothing is lost"
+                f"{exc}; nothing could be recorded for {self.named(ids)}: run again, nothing is lost"
             ) from None
 
     def _store(self, changes: Mapping[str, Stored]) -> dict[str, str]:
@@ -134,7 +134,7 @@ class Mover:
         except EscrowError as exc:
             names = self.named(changes)
             raise EscrowError(
-                f"{exc}; it is not known if this was written for {names}: run again, nothing is lost"
+                f"{exc}; it is not known whether this was written for {names}: run again, nothing is lost"
             ) from None
         for tunnel_id, version in done.versions.items():
             self._known[tunnel_id] = Stored(changes[tunnel_id].record, version)

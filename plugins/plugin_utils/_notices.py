@@ -31,7 +31,9 @@ def lines(
     """
     found = [f"{x['name']!r} is the name of a tunnel, too: it is reached by its id only" for x in _words(tunnels)]
     if hidden:
-        found.append(f"Cloudflare does not show when the PSKs of {hidden} tunnels were set: the escrow's times count")
+        found.append(
+            f"Cloudflare does not show when the PSKs of {hidden} tunnels were set: the escrow's times are used"
+        )
     if ready:
         found.append(told(groups, tunnels, ready))
     unclaimed = [] if owners is None else [str(x["name"]) for x in tunnels if x["id"] not in owners]

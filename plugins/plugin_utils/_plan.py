@@ -37,7 +37,7 @@ Places = Mapping[str, Sequence[t.Optional[str]]]
 class Options:
     """How to plan. ``max_age`` in seconds, ``now`` in nanoseconds since 1970.
 
-    ``hosts`` are those of this batch; ``unknown_psk`` says what becomes of a tunnel whose PSK the escrow does not know:
+    ``hosts`` are those of this batch; ``unknown_psk`` says how to treat a tunnel whose PSK the escrow does not know:
     refuse, rotate or skip, or, where there is no escrow, nothing.
     ``mode`` is one of MODES; ``rollback_id`` the rotation that the mode rollback rolls back beside what is unresolved,
     or ``last``, each tunnel's latest if it is no older than ``rollback_within``, in seconds.
@@ -117,7 +117,7 @@ def hints_of(owners: Mapping[str, str], records: Mapping[str, Record], places: P
 
 
 def scope(tunnels: Sequence[Tunnel], owners: Mapping[str, str], places: Places | None, options: Options) -> list[str]:
-    """The tunnels of which this batch of hosts has to know: its own, and those that back them up.
+    """The tunnels that this batch of hosts must know: its own, and those that back them up.
 
     The first batch of a run looks at all that the play claims, and at the whole account where groups are automatic:
     these rest on what the escrow knows of every tunnel, its device above all.
@@ -192,7 +192,7 @@ def _unknown(
     *,
     everybody: bool,
 ) -> set[str]:
-    """The claimed tunnels that have a PSK of which the escrow knows nothing. Raises InputError if these are refused."""
+    """The claimed tunnels whose PSK the escrow does not know. Raises InputError if these are refused."""
     if options.mode != "rotate" or not options.unknown_psk:
         return set()
     looked_at = [x for x in tunnels if x["id"] in owners and (everybody or owners[x["id"]] in options.hosts)]
@@ -288,8 +288,8 @@ def judge(record: Record | None, trace: Trace, options: Options) -> tuple[str, s
         known = record.expected()
         if found == _psk.OLDER and known and _psk.lies_ahead(known.on, options.now) and not options.force:
             return _status.STUCK, (
-                f"its PSK is said to be of {known.on}, which lies ahead, so that a later one can't be told: check the"
-                " clock of this machine, or rotate with psk_rotation_force"
+                f"its PSK is dated {known.on}, which is in the future, so a later one cannot be recognized:"
+                " check the clock of this machine, or rotate with psk_rotation_force"
             )
         late = found == _psk.LATE
         replaced = found == _psk.NEWER or late or trace.missing
@@ -316,7 +316,7 @@ def _by_age(record: Record | None, trace: Trace, options: Options) -> tuple[str,
     if trace.missing:
         return _status.DUE, "the tunnel has no PSK"
     if options.unknown_psk and current is None:
-        return _status.DUE, "the escrow does not know its PSK, so that the rotation can't be rolled back"
+        return _status.DUE, "the escrow does not know its PSK, so the rotation cannot be rolled back"
     if current is None and not trace.shown:
         return _status.UNCHANGED, "nobody knows how old its PSK is"
     # A PSK that was rolled back to is as old as when it was made, although the API shows a newer time.

@@ -67,7 +67,7 @@ class Keywords:
 
 
 def load_for_forks() -> None:
-    """Has Ansible's own process load what each task of each host would load anew in a fork, at half of what it costs.
+    """Has Ansible's own process load what each task of each host would load again in a fork, at half of what it costs.
 
     All filters and tests are loaded for the first that is used, and since ansible-core 2.21 the types of a task's
     result are resolved for the first one. Where that fails, it is loaded later, as ever.
@@ -125,7 +125,7 @@ class PlayOfTask:
     def wrong_with(self, path: str, mode: str) -> str:
         """What keeps a task file from being run; nothing if all is well. It is loaded as Ansible does it later."""
         if not os.path.isfile(path):
-            return f"there is no file {path!r}; give its whole path"
+            return f"there is no file {path!r}; give its full path"
         manager, loader, role = self._manager, self._task.get_loader(), self._task._role
         known = {"psk_rotation_mode": mode, "psk_rotation_results": [], "psk_rotation_wave_results": []}
         data = {"name": "Look at it", "ansible.builtin.include_tasks": {"file": path}, "vars": known}
@@ -144,7 +144,7 @@ class PlayOfTask:
             return f"{path} has meta: {ends[0].args['_raw_params']}, which would end the rotation, too: use when"
         own = os.path.join(role._role_path, "tasks")
         hits = [x for task in found if task._role is role for x in _files_of(task, include) if _is_in(own, x)]
-        return f"{path} includes {hits[0]}, by which the role's own file is meant: give the whole path" if hits else ""
+        return f"{path} includes {hits[0]}, which resolves to the role's own file: give the full path" if hits else ""
 
     def hosts(self, names: Iterable[str], settings: Iterable[str]) -> list[Host]:
         """These hosts, with these settings as the role has them there."""

@@ -112,7 +112,7 @@ class Pending:
 class Rollback:
     """Whether Cloudflare has the previous PSK again, and since when; and whether the device's tasks have succeeded.
 
-    ``at_least``, while it is not applied: a request of which nothing is known may have decided what Cloudflare has.
+    ``at_least``, while it is not applied: a request with an unknown outcome may have decided what Cloudflare has.
     """
 
     applied: bool = False

@@ -43,8 +43,8 @@ class Row:
 class PlanReport:
     """A plan, without secrets. All but the rows are names.
 
-    ``unclaimed`` are tunnels that no host of the play has. ``no_way_back``: their PSKs are not known, so that the
-    rotation can't be rolled back; ``unproven_way_back``: it can, to a PSK that was never seen to work. On the devices
+    ``unclaimed`` are tunnels that no host of the play has. ``no_way_back``: their PSKs are not known, so the rotation
+    cannot be rolled back; ``unproven_way_back``: it can, to a PSK that was never seen to work. On the devices
     ``unverified`` nothing proves the new PSK, and the groups ``without_device`` have all their tunnels handed over.
     """
 

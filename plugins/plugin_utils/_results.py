@@ -40,7 +40,7 @@ def first_state(
     tunnels: Sequence[Mapping[str, t.Any]],
     records: Mapping[str, Record],
 ) -> State:
-    """The state of a rotation of which nothing is done yet."""
+    """The state of a rotation that has not begun."""
     entries = {x.id: x for x in plan.entries()}
     results: dict[str, list[Result]] = {host: [] for host in options.hosts}
     for tunnel in tunnels:
@@ -147,7 +147,7 @@ def _told(result: Result, outcomes: Sequence[Outcome]) -> Result:
     return result
 
 
-# What an outcome may say anew, beside the PSK.
+# What an outcome may update, beside the PSK.
 _TOLD = ("status", "reason", "ipsec_id", "applied_on", "confirmed_on", "generation", "exposure_seconds")
 
 
@@ -262,7 +262,7 @@ def left_alone(found: Sequence[Result], mode: str = "rotate") -> str:
 
 
 def unproven_again(found: Sequence[Result]) -> str:
-    """One line that names the tunnels that were rolled back to a PSK of which nobody has seen that it works."""
+    """One line that names the tunnels that were rolled back to a PSK that was never seen to work."""
     names = [x.name for x in found if x.status == _status.ROLLED_BACK and _transitions.UNPROVEN in (x.reason or "")]
     return f"{_transitions.UNPROVEN}: {few(names)}" if names else ""
 

@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The run's own memory: what became of its tunnels, over all batches of hosts of one ansible-playbook process.
+"""The run's own memory: the outcome of its tunnels, over all batches of hosts of one ansible-playbook process.
 
 No variable can change it, and no other run sees it: it is a file in the folder that ansible-playbook makes for itself
 and removes at its end. It holds no secret.
@@ -32,7 +32,7 @@ class Memory:
     """What earlier batches have left.
 
     ``claims`` are the tunnels of each host of the play, ``sites`` the sites of those that have one. ``tunnels`` says
-    what became of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
+    the outcome of each by id: ``{name, host, status, reason, excused, exposure}``. ``waves`` counts the waves so far.
     ``places`` are host and group of each tunnel as the escrow had them at the beginning; None before. ``plans`` are
     those of a check run, as a reviewer gets them. ``silent`` are hosts that have not reported back, and so may take no
     further part although they are in the play; ``unclaimed`` tunnels that no host of the play has. ``due`` are the
@@ -79,7 +79,7 @@ class Memory:
         return sum(1 for x in self.tunnels.values() if x["host"] not in mine and x["status"] in counted)
 
     def keep(self, results: Mapping[str, Iterable[Result]]) -> None:
-        """Remembers what became of these tunnels."""
+        """Remembers the outcome of these tunnels."""
         for own in results.values():
             for x in own:
                 self.tunnels[x.id] = {

@@ -54,7 +54,7 @@ TABLE: dict[str, Meaning] = {
         configure=True,
     ),
     HANDED_OVER: Meaning(
-        "Cloudflare has the new PSK, and bringing it to the device is somebody else's job, as the user said",
+        "Cloudflare has the new PSK; the device is configured elsewhere, as the user chose",
         harmless=True,
         done=True,
         changed=True,
@@ -69,9 +69,10 @@ TABLE: dict[str, Meaning] = {
         configure=True,
     ),
     UNCHANGED: Meaning("nothing is to be done", harmless=True, done=True, live=True),
-    UNKNOWN: Meaning("its PSK is not in the escrow, and was left alone as the user said", harmless=True, live=None),
+    UNKNOWN: Meaning("its PSK is not in the escrow; left alone, as the user chose", harmless=True, live=None),
     SKIPPED: Meaning(
-        "another run works on it, or a tunnel of its group must be finished first", then="when that is settled, {again}"
+        "another run works on it, or a tunnel of its group must be finished first",
+        then="once that is resolved, {again}",
     ),
     DUE: Meaning("a report: a run would rotate it", harmless=True, live=True, then="{again}"),
     RESUME: Meaning("a report: a run would finish what an earlier one has begun", live=None, then="{again}"),
@@ -88,7 +89,7 @@ TABLE: dict[str, Meaning] = {
         "Cloudflare has refused the PSK, and keeps the one before", then="fix what Cloudflare refuses, then {again}"
     ),
     IN_DOUBT: Meaning(
-        "the PSK was sent, and whether Cloudflare has it is not known",
+        "the PSK was sent; it is not known whether Cloudflare has it",
         changed=True,
         live=None,
         then="{again}: the pending PSK is sent again until its outcome is known",
@@ -109,7 +110,7 @@ TABLE: dict[str, Meaning] = {
         then="fix {device}, then {again}",
     ),
     ROLLBACK_FAILED: Meaning(
-        "the previous PSK could not be set at Cloudflare again",
+        "the previous PSK could not be restored at Cloudflare",
         changed=True,
         live=None,
         configure=True,
@@ -119,15 +120,15 @@ TABLE: dict[str, Meaning] = {
     STUCK: Meaning(
         "its PSK was changed by somebody else; a person has to decide",
         live=None,
-        then="find out who has set it, Terraform first; then {again} -e psk_rotation_force=true",
+        then="find out who set it (check Terraform first), then {again} -e psk_rotation_force=true",
     ),
     UNREACHED: Meaning(
         "its device can't be managed now; nothing was changed",
-        then="have {device} answer, or fix what it says, then {again}",
+        then="have {device} answer, or fix what it reports, then {again}",
     ),
     UNHEALTHY: Meaning(
         "nothing that backs it up is healthy; nothing was changed",
-        then="have a tunnel healthy that backs it up, then {again}",
+        then="restore a tunnel that backs it up, then {again}",
     ),
     STOPPED: Meaning("too many others have failed; nothing was changed", then="fix what has failed, then {again}"),
 }
@@ -171,4 +172,4 @@ def counted_in(mode: str) -> frozenset[str]:
 
 def changed_by_others(seen: str | None) -> str:
     """The reason of a tunnel whose PSK was set, at the time ``seen``, by somebody else."""
-    return f"its PSK was changed on {seen} by somebody else (the first to suspect: a terraform apply)"
+    return f"its PSK was changed on {seen} by somebody else (most likely a terraform apply)"

@@ -153,7 +153,7 @@ class FileStore:
             if previous is not None:
                 raise EscrowError(
                     f"the escrow {self._file.path} is gone, but the last one that was written is still there: move"
-                    f" {self._file.previous_path.name} to its place, or remove that, too, to begin anew"
+                    f" {self._file.previous_path.name} to its place, or remove that, too, to start over"
                 )
             return {}, self._seal
         opened = self._open(content)
@@ -169,7 +169,7 @@ class FileStore:
         except EscrowError:
             self._warn(
                 f"the escrow {path} was changed by somebody else, and {before.name} can't be opened with the vault"
-                " secret of this run, as after a change of the password: whether that has lost records can't be seen"
+                " secret of this run, as after a change of the password: it cannot be checked whether records were lost"
             )
             return {}
         lost = {
@@ -210,7 +210,7 @@ class FileStore:
             text = to_text(plain, errors="surrogate_or_strict")
         except (AnsibleError, UnicodeError):
             raise EscrowError(
-                f"the escrow {path} can't be opened with the vault secret of this run: give the one that has encrypted"
+                f"the escrow {path} can't be opened with the vault secret of this run: give the one that encrypted"
                 f" it (--vault-id, or escrow.vault_password_file); if the file is damaged, {self._instead()}"
             ) from None
         if not content.startswith(b"$ANSIBLE_VAULT;1.2;"):
@@ -229,8 +229,8 @@ class FileStore:
             or not isinstance(document.get("tunnels"), dict)
         ):
             raise EscrowError(
-                f"the escrow {path} has a format that this version of the collection does not know: take the version"
-                f" that has written it; if none has, {self._instead()}"
+                f"the escrow {path} has a format that this version of the collection does not know: use the version"
+                f" that wrote it; if none did, {self._instead()}"
             )
         if document.get("account_id") != self._account_id:
             raise EscrowError(
@@ -243,7 +243,7 @@ class FileStore:
         """What a person can do about a file that holds nothing of use."""
         before = self._file.previous_path
         there = f"copy {before.name} to its place" if self._file.read_previous() else "bring back a copy"
-        return f"{there}, or remove it to begin anew"
+        return f"{there}, or remove it to start over"
 
     def _record(self, tunnel_id: t.Any, record: t.Any) -> Record:
         path = self._file.path

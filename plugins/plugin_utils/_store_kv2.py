@@ -124,7 +124,7 @@ class Kv2Store:
         keys = [str(key) for key in self._server.data(answer).get("keys") or ()]
         for key in keys:
             if not _ID.fullmatch(key) and not key.endswith("/"):
-                self._warn(self._server.about(f"the secret {self._folder}/{key} is no record, and is passed over"))
+                self._warn(self._server.about(f"the secret {self._folder}/{key} is not a record, and is ignored"))
         return [key for key in keys if _ID.fullmatch(key)]
 
     def _read(self, tunnel_id: str) -> Stored | None:
@@ -147,9 +147,9 @@ class Kv2Store:
         try:
             return self._read(tunnel_id)
         except _Removed as exc:
-            self._warn(f"{exc}; until then it is passed over")
+            self._warn(f"{exc}; until then it is ignored")
         except _NoRecord as exc:
-            self._warn(f"{exc}, and is passed over")
+            self._warn(f"{exc}, and is ignored")
         return None
 
     def _fetch(self, tunnel_id: str) -> _Secret | None:
@@ -264,7 +264,7 @@ class Kv2Store:
         after = str(self._server.data(answer).get("delete_version_after") or "0s")
         if re.search("[1-9]", after):
             raise self._server.error(
-                f"the secrets engine at {self._mount!r} deletes what it keeps after {after}, so that PSKs would be"
+                f"the secrets engine at {self._mount!r} deletes what it keeps after {after}, so PSKs would be"
                 f" lost: change that with 'vault write {self._mount}/config delete_version_after=0s'"
             )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible import constants
 from ansible.errors import AnsibleError
@@ -48,8 +48,6 @@ KV2_SPEC: Options = {
     "retries": {"type": "int", "default": 4},
     "workers": {"type": "int", "default": 8},
 }
-SPECS: dict[str, Options] = {"file": FILE_SPEC, "vault_kv2": KV2_SPEC, "none": {}}
-
 # Option -> names in the environment, each with the prefix BAO_ or else VAULT_, as OpenBao's own client reads them.
 _ENVIRONMENT = {
     "url": ("ADDR",),
@@ -71,32 +69,64 @@ def make_store(
 
     ``warn`` gets what a person should know though nothing fails; by default it is shown as Ansible's warnings are.
     """
-    warn = warn or Display().warning
     name = str(options.get("backend") or "")
     if name not in SPECS:
-        raise EscrowError(f"escrow.backend must be file, vault_kv2 or none, not {name!r}")
+        raise EscrowError(f"escrow.backend must be {_any_of(list(SPECS))}, not {name!r}")
     found = _validated(name, options)
     if name == "none":
         return None
     account_id = account_id or environment.get("CLOUDFLARE_ACCOUNT_ID")
     if not account_id:
         raise EscrowError("account_id is missing: set it, or CLOUDFLARE_ACCOUNT_ID in the environment")
-    if name == "vault_kv2":
-        return Kv2Store(_connection(found, environment), account_id, warn)
-    if (environment.get("AWX_HOST") or environment.get("JOB_ID")) and not found["persistent"]:
+    run = _Run(account_id, vault_secrets or [], environment, loader, warn or Display().warning)
+    return _BACKENDS[name].make(found, run)
+
+
+class _Run(t.NamedTuple):
+    """What a store may take from the run."""
+
+    account_id: str
+    vault_secrets: list[tuple[str, t.Any]]
+    environment: Mapping[str, str]
+    loader: t.Any
+    warn: Callable[[str], None]
+
+
+class _Backend(t.NamedTuple):
+    """The options of a backend, and what makes its store."""
+
+    spec: Options
+    make: Callable[[Options, _Run], Store]
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _kv2_store(found: Options, run: _Run) -> Store:
+    return Kv2Store(_connection(found, run.environment), run.account_id, run.warn)
+
+
+def _file_store(found: Options, run: _Run) -> Store:
+    on_awx = run.environment.get("AWX_HOST") or run.environment.get("JOB_ID")
+    if on_awx and not found["persistent"]:
         raise EscrowError(
             "this runs on AWX, where a job's disk is gone after the job: use the backend vault_kv2, or say"
             " persistent: true if escrow.path is on a mounted volume"
         )
-    secrets = _vault_secrets(found, vault_secrets or [], loader)
+    secrets = _vault_secrets(found, run.vault_secrets, run.loader)
     return FileStore(
         found["path"],
-        account_id,
+        run.account_id,
         VaultLib(secrets),
         seal=_seal(found, secrets),
         lock_timeout=found["lock_timeout"],
-        warn=warn,
+        warn=run.warn,
     )
+
+
+_BACKENDS = {"file": _Backend(FILE_SPEC, _file_store), "vault_kv2": _Backend(KV2_SPEC, _kv2_store)}
+SPECS: dict[str, Options] = {**{name: backend.spec for name, backend in _BACKENDS.items()}, "none": {}}
 
 
 def _validated(name: str, options: Mapping[str, t.Any]) -> Options:
@@ -158,7 +188,7 @@ def _seal(found: Options, secrets: list[tuple[str, t.Any]]) -> Seal:
         wanted = constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
         if wanted and wanted not in dict(secrets) and not os.path.exists(os.path.expanduser(found["path"])):
             raise EscrowError(
-                f"ANSIBLE_VAULT_ENCRYPT_IDENTITY is {wanted!r}, of which this run has no vault secret: add it with"
+                f"ANSIBLE_VAULT_ENCRYPT_IDENTITY is {wanted!r}, for which this run has no vault secret: add it with"
                 " --vault-id, or set escrow.vault_id"
             )
     return Seal(next((secret for vault_id, secret in secrets if vault_id == wanted), None), wanted or None)

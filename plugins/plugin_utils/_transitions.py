@@ -71,7 +71,7 @@ _OF_STATE = {
 
 
 def status_of(record: Record) -> str:
-    """The status of a tunnel of which nothing more is known than its record."""
+    """The status of a tunnel of which only the record is known."""
     if record.state == ROLLING_BACK and not (record.rollback and record.rollback.applied):
         return _status.ROLLBACK_FAILED
     return _OF_STATE[record.state]
@@ -130,7 +130,7 @@ def prepare(record: Record | None, target: Target, new_psk: str, claim: Claim, *
     if target.finish and found == LATE:
         return Moved(again(record, target.trace, claim), _status.PREPARED)
     if target.finish:
-        raise Refused("there is nothing to finish any more", status=_status.UNCHANGED)
+        raise Refused("there is nothing left to finish", status=_status.UNCHANGED)
     pending = first_pending(new_psk, target.trace, claim)
     return Moved(note(record.of_state(PREPARED, pending=pending, reason=None), "prepared", claim), _status.PREPARED)
 
@@ -308,7 +308,7 @@ def _refuse_if_held(record: Record, claim: Claim, doing: str) -> None:
     if owner is None:
         return
     until = format_time(int(record.believed_until(claim) * NANO))[:19] + "Z"
-    lives = "" if claim.lives(owner) is None else ", which is seen to live"
+    lives = "" if claim.lives(owner) is None else ", which is still alive"
     left = f"; it was left {record.state}" if record.unresolved else ""
     excused = claim.lives(owner) is True and not record.unresolved
     raise Refused(f"another run {doing} until {until} ({owner}{lives}){left}", excused=excused)

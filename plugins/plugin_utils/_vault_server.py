@@ -293,7 +293,7 @@ class VaultServer:
         errors, body = hvac.exceptions, _body(exc)
         said = self._said(body)
         if isinstance(exc, (errors.Forbidden, errors.Unauthorized)):
-            return _Denied(f"the token's policy does not allow to {doing}")
+            return _Denied(f"the policy does not allow the token to {doing}")
         if isinstance(exc, errors.InvalidPath):
             return self._missing(body, said)
         if isinstance(exc, errors.RateLimitExceeded):
@@ -318,7 +318,7 @@ class VaultServer:
         return NotThere({}) if body.get("errors") == [] else self._stranger()
 
     def _stranger(self) -> Unsure:
-        return Unsure(self.about("it does not answer as a Vault server does; check escrow.url and what is in between"))
+        return Unsure(self.about("it does not answer like a Vault server; check escrow.url and what is in between"))
 
     def _said(self, body: Mapping[str, t.Any]) -> str:
         """The server's errors in one line, without a token."""

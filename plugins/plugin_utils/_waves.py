@@ -89,7 +89,7 @@ def going(
 ) -> tuple[list[Planned], list[Planned]]:
     """Wave ``index`` as it can go now: the tunnels that go, and the others with status and reason.
 
-    ``statuses`` says by id what became of the tunnels of the waves before, ``failed`` how many have failed so far. A
+    ``statuses`` says by id the outcome of the tunnels of earlier waves, ``failed`` how many have failed so far. A
     tunnel goes only if its host is among ``hosts`` and no more have failed than ``limit``; one that begins, only if
     every tunnel of its group that went before is done. ``asked`` has the reasons of hosts that are not.
     """
@@ -138,7 +138,7 @@ def as_reported(
         if entry.sent or all(i in now for i in siblings.get(entry.id, ())):
             ready.append(entry)
         else:
-            reason = "a tunnel that backs it up was deleted or made again since the plan; run the role again"
+            reason = "a tunnel that backs it up was deleted or recreated since the plan; run the role again"
             others.append(replace(entry, status=_status.SKIPPED, reason=reason))
     return ready, others
 

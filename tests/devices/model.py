@@ -119,7 +119,7 @@ class Ike:
             return sorted(self.sas, key=lambda x: x.up)
 
     def clear(self, gateway: str) -> None:
-        """A command that takes the gateway's SAs down; most devices begin anew by themselves.
+        """A command that takes the gateway's SAs down; most devices start over by themselves.
 
         Raises:
             Refused: the device says no.

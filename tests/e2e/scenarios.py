@@ -63,9 +63,9 @@ class Scenarios(Suite):
         self.need(before == (self.files(), self.simulator.writes(), self.sas()), "a check run has changed something")
         self.need(self.row.reauthentications == 0, "a check run has made a device authenticate")
         for site in SITES:
-            said = [entry.get("msg", "") for entry in result.results("Say what would change", site)]
+            said = [entry.get("msg", "") for entry in result.results("Report the planned changes", site)]
             for tunnel in self.lab.of_site(site):
-                text = f"{site}: 1 of 1 tunnels would get their PSK and authenticate anew: cf-{tunnel['id'][:8]}"
+                text = f"{site}: 1 of 1 tunnels would get their PSK and re-authenticate: cf-{tunnel['id'][:8]}"
                 self.need(any(text in x for x in said), f"{site} does not say that {tunnel['name']} would change")
         self.row.note = "each device says which tunnel would change; no file, SA, write or authentication"
 
@@ -146,7 +146,7 @@ class Scenarios(Suite):
             self.need(len(mismatched) == len(applied), f"{len(mismatched)} mismatches, {len(applied)} applied")
             self.lab.await_traffic()
             self.need(self.sas() == before, "an SA did not outlive the kill")
-            self.need(not self.lab.authentications(start), "a device has authenticated anew")
+            self.need(not self.lab.authentications(start), "a device has re-authenticated")
             self.rotate(sites).ok()
             missing = [i for i in applied if not self.lab.authentications(start).get(i)]
             self.need(not missing, f"not authenticated after the next run: {missing}")
@@ -278,7 +278,7 @@ class Scenarios(Suite):
         result = self.device_run(changes).failed()
         for site, words in {
             "berlin": "customer_device_platform routeros is unknown; known are ",
-            "lisbon": "comes without a PSK",
+            "lisbon": "has no PSK",
             "turin": "cannot be given to strongswan",
         }.items():
             failed = [x for x in result.tasks if x["host"] == site and x["status"] == "failed"]

@@ -217,7 +217,7 @@ def _e12(scene: Scene) -> None:
     before = scene.truth()
     second = scene.play()
     scene.expect(second.rc == 2, f"the second run ended with {second.rc}")
-    scene.expect("which is seen to live" in second.result.output, "it does not say who holds the tunnels")
+    scene.expect("which is still alive" in second.result.output, "it does not say who holds the tunnels")
     scene.expect(all(scene.truth()[i] == before[i] for i in scene.pending()), "a tunnel was taken over")
     scene.trouble("dev01")
     scene.crashed(scene.finish(first, since), "ok")

@@ -17,8 +17,8 @@ from tests.faults.scene import BaoStore, FileStore, Scene, held, settled
 ESCROW = r"/psks\.yml$"
 TEMPORARY = r"/\.psks\.yml\.\d+\.tmp$"
 SET = {"route": "psk_set", "validate_only": False}
-STEP = "Store the PSKs, and set them at Cloudflare"
-SETTLE = "Settle what the devices have reported"
+STEP = "Store the PSKs and set them at Cloudflare"
+SETTLE = "Record the devices' results"
 # The request that sets the PSKs of a wave, and not the one that only validates.
 REQUEST = r"^POST \S+/ipsec_tunnels/psk$"
 

@@ -18,12 +18,15 @@ from unittest import mock
 
 from ansible.module_utils import basic
 
+from tests.harness import recorded
+
 
 def run_module(
     name: str, options: Mapping[str, Any], env: Mapping[str, str], *, check: bool = False, diff: bool = False
 ) -> dict[str, Any]:
     """The module's answer; `failed` is in it when it failed."""
     module = importlib.import_module(f"ansible_collections.magicwan.cloudflare.plugins.modules.{name}")
+    recorded.used("module", f"magicwan.cloudflare.{name}", options)
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
     said = io.StringIO()
     with (

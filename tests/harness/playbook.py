@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from tests.harness import recorded
+
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 CALLBACKS = Path(__file__).resolve().parent / "callback_plugins"
@@ -252,7 +254,7 @@ class Playbooks:
             "ANSIBLE_REMOTE_TEMP": str(home / "remote-tmp"),
             "ANSIBLE_PYTHON_INTERPRETER": str(commands / "python"),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-            "ANSIBLE_CALLBACKS_ENABLED": "harness_json,harness_files",
+            **recorded.callbacks("harness_json", "harness_files"),
             "ANSIBLE_LOCALHOST_WARNING": "False",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
             "ANSIBLE_NOCOLOR": "1",

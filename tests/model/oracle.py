@@ -79,7 +79,7 @@ class Oracle:
             self._flying.add(tunnel.id)
         was, now = before.lease if before else None, record.lease
         if was and (now is None or was.owner != now.owner) and self._lives_beside(writer, was.owner):
-            self.fail(ALONE, f"{writer} takes {tunnel.name} from {was.owner}, which is seen to live")
+            self.fail(ALONE, f"{writer} takes {tunnel.name} from {was.owner}, which is still alive")
         became_stuck = record.state == STUCK and (before is None or before.state != STUCK)
         if became_stuck and not self._may_be_blamed(tunnel):
             self.fail(BLAMED, f"{tunnel.name} is stuck: {record.reason}")

@@ -53,6 +53,7 @@ class Tunnel:
     hides_false: bool = False
     version: int = 1
     traffic_class: str = TRAFFIC_CLASS
+    plain: dict[str, Any] = field(default_factory=dict)
     health: dict[str, float] = field(default_factory=dict)
     _rendered: dict[bool, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -129,6 +130,7 @@ class Renderer:
             shown["bgp"] = {"extra_prefixes": [], **tunnel.bgp}
         if tunnel.fqdn_id is not None:
             shown["custom_remote_identities"] = {"fqdn_id": tunnel.fqdn_id}
+        shown |= tunnel.plain
         if self.read_only_extras:
             shown["version"] = tunnel.version
             if tunnel.bgp is not None:

@@ -284,6 +284,8 @@ def _merged(call: Call, old: Tunnel, body: schema.TunnelBody, at: str, new: bool
     if "custom_remote_identities" in given or not keeps:
         custom = body.custom_remote_identities
         changes["fqdn_id"] = custom.fqdn_id if custom is not None else None
+    plain = body.model_dump(include=schema.PLAIN_FIELDS.keys() & given)
+    changes["plain"] = {**old.plain, **plain} if keeps else plain
     changes["health_check"] = _health_check(call, old, body, keeps)
     if body.traffic_class is not None:
         changes["traffic_class"] = body.traffic_class

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, ip_address, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from .answers import Problem, error
 from .assumptions import Assumptions
+from .description import plain_fields
 
 INVALID = 1022
 REQUIRED = ("name", "cloudflare_endpoint", "interface_address")
@@ -144,11 +145,17 @@ class TunnelBody(Strict):
     custom_remote_identities: CustomRemoteIdentities | None = None
 
 
-class TunnelBodyNew(TunnelBody):
+PLAIN_FIELDS = plain_fields({*TunnelBody.model_fields, "health_check"})
+_PlainBody: type[TunnelBody] = create_model(  # type: ignore[call-overload]
+    "_PlainBody", __base__=TunnelBody, **{name: (kind | None, None) for name, kind in PLAIN_FIELDS.items()}
+)
+
+
+class TunnelBodyNew(_PlainBody):  # type: ignore[misc,valid-type]
     health_check: HealthCheckWithObject | None = None
 
 
-class TunnelBodyOld(TunnelBody):
+class TunnelBodyOld(_PlainBody):  # type: ignore[misc,valid-type]
     health_check: HealthCheckWithString | None = None
 
 

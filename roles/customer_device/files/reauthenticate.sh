@@ -5,7 +5,7 @@
 #
 # usage: reauthenticate.sh SWANCTL URI SECONDS CONNECTION/CHILD/SECRET...
 #
-# Loads the secrets of a strongSwan daemon, makes each connection authenticate anew, and watches what the daemon says.
+# Loads the secrets of a strongSwan daemon, re-authenticates each connection, and watches what the daemon says.
 # Prints a line a connection, and always exits 0:
 #   CONNECTION confirmed TIME IKE_SA     the peer's AUTH payload fits the secret that was just loaded
 #   CONNECTION failed - REASON

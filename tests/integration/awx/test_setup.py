@@ -206,7 +206,7 @@ def test_a_second_run_without_an_environment_changes_nothing_and_says_what_is_le
     result = story.set_up().ok()
     assert changed(result) == []
     assert writes == []
-    left = result.result("Say what is left to do")["msg"]
+    left = result.result("Report what is left to do")["msg"]
     assert any("inventory/group_vars/magicwan.yml" in x for x in left)
     assert not any("Enter" in x for x in left)
 
@@ -241,8 +241,8 @@ def test_what_somebody_deleted_is_made_again_and_what_somebody_emptied_is_named(
     result = story.set_up().ok()
     made = story.awx.all("job_templates")["Magic WAN - confirm"]["id"]
     assert story.awx.all("workflow_job_template_nodes")["confirm"]["unified_job_template"] == made
-    assert "Make the credentials" not in changed(result)
-    assert result.result("Say what is left to do")["msg"][:2] == [
+    assert "Create the credentials" not in changed(result)
+    assert result.result("Report what is left to do")["msg"][:2] == [
         'Enter an API token with the permission Magic WAN Write in the credential "Magic WAN - Cloudflare".',
         'Enter role ID and secret ID, or a token in the credential "Magic WAN - PSK escrow".',
     ]
@@ -254,7 +254,7 @@ def test_no_secret_for_another_account_or_address_is_put_beside_what_somebody_ha
     shell = {**ENVIRONMENT, "CLOUDFLARE_ACCOUNT_ID": "f" * 32}
     result = story.set_up(shell).ok()
     assert changed(result) == [] and writes == []
-    left = result.result("Say what is left to do")["msg"]
+    left = result.result("Report what is left to do")["msg"]
     assert sum("Enter" in x for x in left) == sum("was kept" in x for x in left) == 2
 
 
@@ -263,8 +263,8 @@ def test_an_empty_field_is_filled_from_the_environment_unless_a_look_up_feeds_it
     fed = {"target_credential": number, "source_credential": number, "input_field_name": "api_token"}
     story.call("POST", "credential_input_sources", fed)
     result = story.set_up({**ENVIRONMENT, "VAULT_ADDR": ENTERED, "VAULT_TOKEN": "somebody's own"}).ok()
-    assert changed(result) == ["Make the credentials"]
-    assert not any("Enter" in x for x in result.result("Say what is left to do")["msg"])
+    assert changed(result) == ["Create the credentials"]
+    assert not any("Enter" in x for x in result.result("Report what is left to do")["msg"])
     assert story.credential(CLOUDFLARE) == {"account_id": ACCOUNT}
     assert story.credential(ESCROW) == {"url": ENTERED, "role_id": "the-role", "secret_id": SECRET_ID}
 
@@ -308,5 +308,5 @@ def test_a_check_run_says_what_a_real_run_would_change_and_writes_nothing(story:
     writes.clear()
     private = {"magicwan_awx_scm_credential": "git", "magicwan_awx_registry_credential": "registry"}
     result = story.set_up(ENVIRONMENT, check=True, magicwan_awx_interval_days=7, **private).ok()
-    assert changed(result) == ["Make the execution environment", "Make the project", "Make the schedule"]
+    assert changed(result) == ["Create the execution environment", "Create the project", "Create the schedule"]
     assert writes == []

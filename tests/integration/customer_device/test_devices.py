@@ -117,7 +117,7 @@ def test_check_mode_changes_nothing_and_says_what_would(bring: Callable[..., Res
         before = device.running()
         outcome = bring(device, "psk", check=True).ok()
         assert (device.running(), device.ike.cleared) == (before, [])
-    assert "d: 1 of 1 tunnels would get their PSK" in outcome.result("Say what would change")["msg"]
+    assert "d: 1 of 1 tunnels would get their PSK" in outcome.result("Report the planned changes")["msg"]
 
 
 def test_opnsense_makes_a_whole_tunnel_only_with_the_anti_replay_that_its_api_has(bring: Callable[..., Result]) -> None:

@@ -23,7 +23,7 @@ Run = Callable[..., Result]
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"psk": None}, "branch-1-a (applied) comes without a PSK"),
+        ({"psk": None}, "branch-1-a (applied) has no PSK"),
         ({"psk": '0x"strange"strange"strange'}, "the PSK of branch-1-a cannot be given to strongswan"),
         ({"psk": "x" * 300}, "the PSK of branch-1-a has 300 characters, strongswan takes 255"),
         ({"ike_ids": {"fqdn": None}}, "branch-1-a has no identity of the type fqdn"),

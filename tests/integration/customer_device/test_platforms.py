@@ -159,4 +159,4 @@ def test_installed_collection_is_found(run: Run, platform: str) -> None:
     outcome = run(play("reach", **variables), inventory="d ansible_connection=local").failed()
     assert "ansible-galaxy collection install" not in outcome.output
     last = [task["task"] for task in outcome.tasks if task["status"] == "failed"][-1]
-    assert last.endswith("Say why the device refused")
+    assert last.endswith("Report why the device refused")

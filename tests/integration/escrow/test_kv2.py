@@ -154,7 +154,7 @@ def test_what_is_no_record_is_passed_over_with_a_warning(make: Make, openbao: Op
     assert escrow.load() == escrow.others([]) and list(escrow.load()) == ["t1"]
     where = f"the escrow {openbao.url}: the secret {place}/acc"
     assert sorted(set(warnings)) == [
-        f"{where}/{x} is no record, and is passed over" for x in ("a b", "notes", "notes.txt")
+        f"{where}/{x} is not a record, and is ignored" for x in ("a b", "notes", "notes.txt")
     ]
     assert not any(PSK in x for x in warnings)
     assert "is no record" in refused(lambda: make().load(["notes"]))
@@ -173,7 +173,7 @@ def test_a_removed_record_is_passed_over_with_a_warning_when_all_are_read(
     assert list(make(warn=warnings.append).load()) == ["t2"]
     (warning,) = warnings
     assert list(make(warn=warnings.append).others([])) == ["t2"]
-    assert "tunnel t1 was d" in warning and "until then it is passed over" in warning
+    assert "tunnel t1 was d" in warning and "until then it is ignored" in warning
 
 
 def test_a_record_that_makes_no_sense(make: Make, openbao: OpenBao, place: str) -> None:
@@ -231,7 +231,7 @@ def test_a_token_that_may_not_look_at_itself_is_not_only_told_to_be_invalid(
 ) -> None:
     token = openbao.make_token(openbao.policy(f"{place}/acc", ["read"]), default_policy=False)
     message = refused(lambda: make(token=token).store({"t1": Stored(record(), 0)}), token)
-    assert "if it is good, the token's policy does not allow to write a record" in message
+    assert "if it is good, the policy does not allow the token to write a record" in message
 
 
 def test_a_token_that_has_expired(make: Make, openbao: OpenBao, place: str) -> None:
@@ -466,7 +466,7 @@ def test_a_page_in_place_of_an_answer_does_not_make_a_record_one_that_never_was(
     make().store({"t1": Stored(record(), 0)})
     lossy.page = b"<html>not found"
     lossy.answers = [404]
-    assert "does not answer as a Vault server does" in refused(lambda: make(url=url_of(lossy)).load(["t1"]))
+    assert "does not answer like a Vault server" in refused(lambda: make(url=url_of(lossy)).load(["t1"]))
 
 
 @pytest.mark.parametrize("page", [b"<html>please log in", b"{}", b"[]", b'{"data": []}'])
@@ -475,7 +475,7 @@ def test_a_portal_in_place_of_the_server_is_told(make: Make, lossy: Lossy, page:
     lossy.answers = [200] * 20
     escrow = make(url=url_of(lossy))
     for work in (lambda: escrow.load(["t1"]), escrow.load, lambda: escrow.store({"t1": Stored(record(), 0)})):
-        assert "does not answer as a Vault server does" in refused(work)
+        assert "does not answer like a Vault server" in refused(work)
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
@@ -636,7 +636,7 @@ def test_passing_trouble_is_waited_for(make: Make, lossy: Lossy, status: int) ->
         (504, "the server fails to write a record (made up)"),
         (307, "the server redirects"),
         (400, "the server refuses to write a record (made up)"),
-        (404, "does not answer as a Vault server does"),
+        (404, "does not answer like a Vault server"),
         (418, "the server fails to write a record (made up)"),
     ],
 )

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible.release import __version__ as core_version
 
+from tests.harness import recorded
 from tests.harness.playbook import VENV, Playbooks, core_bin
 from tests.harness.runner import PROJECT
 from tests.harness.secrets_scan import find_secrets
@@ -63,6 +64,7 @@ class Lister:
 
     def write(self, options: Mapping[str, Any]) -> Path:
         """Write the file."""
+        recorded.used("inventory", PLUGIN["plugin"], options)
         self.path.write_text(yaml.safe_dump({**PLUGIN, **options}, sort_keys=False), encoding="utf-8")
         return self.path
 

@@ -250,8 +250,8 @@ def test_a11_a_bundle_that_is_none_is_named(
 @pytest.mark.parametrize(
     ("reply", "code", "hint"),
     [
-        (Reply(403, b"<html>error code: 1010"), 1010, "have the User-Agent magicwan.cloudflare allowed"),
-        (Reply(429, b"<html>error code: 1015"), 1015, "too many requests from this host"),
+        (Reply(403, b"<html>error code: 1010"), 1010, "allow the User-Agent magicwan.cloudflare"),
+        (Reply(429, b"<html>error code: 1015"), 1015, "sent too many requests"),
         (Reply(403, b"<html>error code: 1020"), 1020, "a firewall rule blocks the request"),
         (Reply(403, envelope(9109)), 9109, "check its client IP address filter"),
     ],
@@ -289,7 +289,7 @@ def test_a14_two_new_tunnels_in_one_inside_network_are_refused_before_the_first_
 def test_a15_a_swap_of_names_is_refused_before_the_first_write_with_what_to_do(run: Run, simulator: Simulator) -> None:
     one, other = simulator.state()["tunnels"][:2]
     done = fleet(run, {"id": one["id"], "name": other["name"]}, {"id": other["id"], "name": one["name"]})
-    assert "rename one of them to a third name in a run of its own" in done["msg"]
+    assert "rename one of them to a third name in a separate run" in done["msg"]
     assert [x["operation"] for x in simulator.journal()] == ["list"]
 
 

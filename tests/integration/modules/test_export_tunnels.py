@@ -52,7 +52,7 @@ def test_a_file_of_another_content_is_not_overwritten_unless_told(playbooks: Pla
     path = tmp_path / "tunnels.yml"
     path.write_text("mine: true\n", encoding="utf-8")
     failed = export(playbooks, path).failed()
-    assert "differs from the account" in failed.result("Refuse to overwrite what is different")["msg"]
+    assert "differs from the account" in failed.result("Refuse to overwrite a different file")["msg"]
     assert path.read_text(encoding="utf-8") == "mine: true\n"
     export(playbooks, path, variables={"export_tunnels_overwrite": True}).ok()
     assert path.read_text(encoding="utf-8").count("name: ") == 4
@@ -73,7 +73,7 @@ def test_a_check_run_writes_no_file(playbooks: Playbooks, tmp_path: Path) -> Non
 
 def test_a_path_must_be_given(playbooks: Playbooks, tmp_path: Path) -> None:
     failed = playbooks.run(PLAYBOOK).failed()
-    assert "export_tunnels_path is missing" in failed.result("Refuse to guess where the file should be")["msg"]
+    assert "export_tunnels_path is missing" in failed.result("Require the file's path")["msg"]
 
 
 def test_a_misspelt_variable_is_refused(playbooks: Playbooks, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def obstacle(stage: Stage, authority: Authority, request: pytest.FixtureRequest)
             env |= {"CLOUDFLARE_BASE_URL": outside, "HTTPS_PROXY": f"http://{between.address}", "NO_PROXY": None}
         lines = {
             "filter": "HTTP 403 with an error page of Cloudflare, code 1020, instead of the API's answer, cf-ray"
-            " 8f1e2d3c4b5a6978-FRA; a firewall rule blocks the request; have this host's address allowed in it",
+            " 8f1e2d3c4b5a6978-FRA; a firewall rule blocks the request; allow this host's address in it",
             "portal": "HTTP 200 with HTML instead of the API's answer; something else answers in its place, such as a"
             " captive portal or a proxy; check the network and base_url",
             "proxy": "the proxy wants a password (407); put it into https_proxy as http://USER:PASSWORD@HOST:PORT"

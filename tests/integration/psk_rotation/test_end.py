@@ -133,7 +133,7 @@ def test_a_check_run_shows_sums_and_what_it_can_not_promise(story: Story) -> Non
     run, lines = story.runs["check"].ok(), story.lines("check")
     sums = {x.partition(" ")[2]: int(x.split()[0]) for x in lines if re.match(r"\d+ due: ", x)}
     assert set(sums) == {
-        "due: the escrow does not know its PSK, so that the rotation can't be rolled back",
+        "due: the escrow does not know its PSK, so the rotation cannot be rolled back",
         "due: the tunnel has no PSK",
     }
     assert sum(sums.values()) == 22

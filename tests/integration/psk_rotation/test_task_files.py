@@ -68,7 +68,7 @@ def test_device_tasks_that_can_not_be_run_are_refused_before_the_first_write(
 @pytest.mark.parametrize("path", ["psk_rotation/hooks/device.yml", "psk_rotation/hooks/flush.yml", "~/device.yml"])
 def test_the_roles_own_files_are_no_device_tasks_of_the_users(stage: Stage, path: str) -> None:
     run = stage.rotate({"psk_rotation_device_tasks": path}, inventory=stage.devices(), then=())
-    assert_refused(stage, run, path, "give its whole path")
+    assert_refused(stage, run, path, "give its full path")
 
 
 @pytest.mark.parametrize("kind", ["include_tasks", "import_tasks"])
@@ -77,7 +77,7 @@ def test_an_include_that_would_hit_a_file_of_the_role_is_refused(stage: Stage, k
     (stage.folder / "hooks" / "psk_rotation").mkdir()
     stage.write(f"hooks/{name}.yml", DEVICE_HOOK)
     run = hook(stage, f"- name: Go on\n  ansible.builtin.{kind}: {name}.yml\n", inventory=stage.devices())
-    assert_refused(stage, run, f"own.yml includes {name}.yml", "give the whole path")
+    assert_refused(stage, run, f"own.yml includes {name}.yml", "give the full path")
 
 
 @pytest.mark.parametrize("name", ["device", "run", "wave", "reach", "roll_back", "summary", "hooks/verify"])

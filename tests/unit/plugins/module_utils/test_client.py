@@ -458,7 +458,7 @@ def test_the_outcome_of_a_write_is_unknown_only_when_it_may_have_been_carried_ou
         WRITES[operation](client_of(simulator, retries=0), tunnel["id"])
     assert type(caught.value) is kind
     assert caught.value.outcome_unknown is unknown
-    assert ("whether it was carried out is not known" in str(caught.value)) is unknown
+    assert ("it is not known whether it was carried out" in str(caught.value)) is unknown
     assert "\n" not in str(caught.value)
 
 
@@ -577,7 +577,7 @@ def test_a_lease_that_is_lost_between_two_attempts_leaves_the_outcome_of_the_fir
     with pytest.raises(StoppedError, match="stopped before it was sent") as caught:
         client_of(wire).set_psks({"abc": PSK}, before_each=Lease(wire, lost_at=2))
     assert caught.value.outcome_unknown is unknown
-    assert ("whether it was carried out is not known" in str(caught.value)) is unknown
+    assert ("it is not known whether it was carried out" in str(caught.value)) is unknown
     assert len(wire.heard) == 1
 
 
@@ -618,8 +618,8 @@ def cloudflare_page(code: int) -> bytes:
 @pytest.mark.parametrize(
     ("code", "status", "hint"),
     [
-        (1010, 403, "it takes this client for an unwanted one"),
-        (1015, 429, "there were too many requests from this host"),
+        (1010, 403, "it blocks this client"),
+        (1015, 429, "this host sent too many requests"),
         (1020, 403, "a firewall rule blocks the request"),
         (1006, 403, "this host's address is banned"),
         (1199, 403, "look the code up"),
@@ -681,7 +681,7 @@ def test_what_answers_in_place_of_the_api_is_told_in_one_line(
     assert str(caught.value) == f"listing the IPsec tunnels: {message}"
     with pytest.raises(CloudflareError) as caught:
         client_of(wire, retries=0).set_psks({"abc": PSK})
-    assert str(caught.value) == f"setting 1 PSKs: {message}; whether it was carried out is not known"
+    assert str(caught.value) == f"setting 1 PSKs: {message}; it is not known whether it was carried out"
     assert caught.value.outcome_unknown
 
 
@@ -758,7 +758,7 @@ def test_a_token_that_is_limited_to_other_addresses_is_told_by_its_code(wire: Wi
             "not onboarded",
             "the account has no Magic WAN or Magic Transit; check account_id, or ask Cloudflare for it",
         ),
-        (400, 9106, "Missing X-Auth-Key", "the credentials have not the form that the API wants; check them"),
+        (400, 9106, "Missing X-Auth-Key", "the credentials do not have the form that the API expects; check them"),
         (403, 10000, "Authentication error", "check the credentials and their Magic WAN permission on this account"),
         (404, 1032, "not found", "check account_id and the tunnel"),
     ],
@@ -868,7 +868,7 @@ def test_a_list_without_an_end_is_refused(
 ) -> None:
     monkeypatch.setattr(_client, "MOST_PAGES", 5)
     pages(wire, (tunnels(1), info))
-    with pytest.raises(AnswerError, match="the pages of the list don't come to an end"):
+    with pytest.raises(AnswerError, match="the list of pages does not end"):
         client_of(wire).list_tunnels()
 
 
@@ -1010,10 +1010,10 @@ def test_a_write_that_answers_a_tunnel_of_another_shape_has_an_unknown_outcome(
     wire: Wire, client_of: ClientOf, tunnel: dict[str, Any], older: bool
 ) -> None:
     wire.say(Say(envelope({"ipsec_tunnels": [tunnel]} if older else tunnel)))
-    with pytest.raises(AnswerError, match="nothing can be told from it") as created:
+    with pytest.raises(AnswerError, match="it cannot be interpreted") as created:
         client_of(wire).create_tunnel(NEW)
     wire.say(Say(envelope({"modified": True, "modified_ipsec_tunnel": {**tunnel, "id": "t1"}})))
-    with pytest.raises(AnswerError, match="nothing can be told from it") as updated:
+    with pytest.raises(AnswerError, match="it cannot be interpreted") as updated:
         client_of(wire).update_tunnel("t1", NEW)
     assert created.value.outcome_unknown and updated.value.outcome_unknown
 

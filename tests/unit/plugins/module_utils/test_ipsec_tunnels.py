@@ -123,7 +123,7 @@ def asked(simulator: Simulator) -> list[str]:
         ([new("a")], {"concurrency": 0}, "concurrency must be 1 to 16"),
         ([new("a")], {"concurrency": 17}, "concurrency must be 1 to 16"),
         ([new("a")], {"purge_max": -1}, "purge_max must not be negative"),
-        ([], {"purge": True}, "tunnels is empty, so that purge would delete every tunnel"),
+        ([], {"purge": True}, "tunnels is empty, so purge would delete every tunnel"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -576,5 +576,5 @@ def test_a_field_that_updates_refuse_is_told_once_for_all_tunnels(
     ensure([present(id=x["id"], description="changed") for x in simulator.state()["tunnels"][:7]])
     assert len(warnings) == 2
     assert warnings[0].startswith("Cloudflare shows /traffic_class of 'Cape_Town_1_primary', ")
-    assert ", and 2 more, but refuses it in an update, so that it was left out" in warnings[0]
+    assert ", and 2 more, but refuses it in an update, so it was left out" in warnings[0]
     assert asked(simulator) == ["list", "update?", "update?", *["update"] * 7, "list"]

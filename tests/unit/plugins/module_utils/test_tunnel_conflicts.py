@@ -69,7 +69,7 @@ def test_a_name_that_another_tunnel_has_is_refused() -> None:
 def test_a_swap_of_names_is_refused_once_with_what_to_do() -> None:
     told = refused(account(), {"id": "id-a", "name": "b"}, {"id": "id-b", "name": "a"})
     assert told.startswith("[0] and [1] would swap their names")
-    assert "rename one of them to a third name in a run of its own" in told
+    assert "rename one of them to a third name in a separate run" in told
     assert told.count("swap") == 1
 
 
@@ -77,7 +77,7 @@ def test_a_swap_of_names_is_refused_once_with_what_to_do() -> None:
 def test_a_name_that_is_free_only_in_the_middle_of_the_run_is_refused_in_any_order(order: tuple[int, int]) -> None:
     wanted = [{"id": "id-a", "name": "x"}, {"id": "id-b", "name": "a"}]
     told = refused(account(), *(wanted[number] for number in order))
-    assert "is named 'a' until" in told and "rename that one in a run of its own before" in told
+    assert "is named 'a' until" in told and "rename that one first, in a separate run" in told
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
@@ -153,7 +153,7 @@ def test_a_swap_of_inside_addresses_is_refused_once_with_what_to_do(pairs: str, 
     moves = [{"name": one, "interface_address": inside[other]} for one, other in pairs.split()]
     told = refused(account(), *moves)
     assert told.count("would swap their interface_address") == 1 and "until" not in told
-    assert told.endswith(f"give one of them a third interface_address in a run of its own, {rest}")
+    assert told.endswith(f"give one of them a third interface_address in a separate run, {rest}")
 
 
 def test_tunnels_that_share_an_inside_network_already_may_be_changed() -> None:
@@ -190,7 +190,7 @@ def test_a_new_tunnel_with_the_endpoint_and_inside_address_of_an_old_one_is_a_li
 ) -> None:
     told = refused(account(), RENAMED, *gone)
     assert told.startswith("[0]: the tunnel 'a' (id-a) has the same cloudflare_endpoint and interface_address")
-    assert "give id: id-a to rename it, or delete it in a run of its own before" in told
+    assert "give id: id-a to rename it, or delete it first, in a separate run" in told
 
 
 def test_it_is_no_likely_rename_when_the_list_keeps_the_old_one() -> None:
@@ -266,7 +266,7 @@ def test_a_custom_identity_that_is_free_only_later_in_the_run_is_refused_in_any_
     wanted = [{"name": "a", **gives_up}, {"name": "b", **IDENTITY}]
     told = refused(tunnels, *(wanted[number] for number in order))
     assert told.startswith(f"[{order.index(1)}]: the tunnel 'a' (id-a) has this custom")
-    assert told.endswith(f"until [{order.index(0)}] gives it up; remove it there in a run of its own before")
+    assert told.endswith(f"until [{order.index(0)}] gives it up; remove it there first, in a separate run")
 
 
 # -- PSKs -------------------------------------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def test_a_list_without_psk_metadata_does_not_rotate_everything_again(
     state = again(rotation, max_age=3600)
     assert set(statuses(state)) == {"unchanged"}
     assert [line for line in said if "does not show when" in line] == [
-        f"Cloudflare does not show when the PSKs of {TUNNELS} tunnels were set: the escrow's times count"
+        f"Cloudflare does not show when the PSKs of {TUNNELS} tunnels were set: the escrow's times are used"
     ]
     assert set(statuses(again(rotation, max_age=0, now=time.time_ns() + NANO))) == {"handed_over"}
     assert current(store) == truth(simulator)
@@ -363,7 +363,7 @@ def test_an_owner_that_is_seen_alive_keeps_its_lease(rotation: Rotation, store: 
     tunnel_id = killed(rotation)
     before = store[tunnel_id]
     state = again(elsewhere(rotation, True, after=7200))
-    assert "which is seen to live" in told(state)
+    assert "which is still alive" in told(state)
     assert store[tunnel_id] == before
 
 
@@ -410,7 +410,7 @@ def test_an_answer_that_can_not_be_written_down_fails_the_run(simulator: Simulat
 
     state = begin(make(simulator, Busy()), group_by="none")
     assert set(statuses(state)) == {"in_doubt"}
-    assert "nothing could be written down" in told(state)
+    assert "nothing could be recorded" in told(state)
 
 
 def test_a_tunnel_that_another_run_has_rotated_since_the_plan_is_not_rotated_again(

@@ -249,9 +249,11 @@ def test_a_secret_that_is_not_there_yet_needs_a_file_that_is_read(platform: str)
 )
 def test_another_secret_of_the_same_identity_is_found(platform: str, line: str) -> None:
     problem = looked(platform, f"{INCLUDE}{line}\n{OWN}")[0]
-    assert problem == f"an entry in {MAIN} has a secret for the same identity, and may win (option secret)"
+    assert problem == f"an entry in {MAIN} has a secret for the same identity, and may take precedence (option secret)"
     problem = looked(platform, f"{INCLUDE}{OWN}{line}\n")[0]
-    assert problem == "/etc/ipsec.d/cf-a.secrets has 2 entries with a secret for the same identity, and either may win"
+    assert (
+        problem == "/etc/ipsec.d/cf-a.secrets has 2 entries with a secret for the same identity, and either may be used"
+    )
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -263,7 +265,7 @@ def test_secrets_of_others_are_left_alone(platform: str) -> None:
 def test_the_user_may_name_ipsec_secrets_itself() -> None:
     text = f'== {MAIN}\n@{ID} {ENDPOINT} : PSK "old-psk"\n'
     assert looked("strongswan_stroke", text, tunnel(secret="ipsec.secrets")) == ("", "mismatch")
-    assert "may win (option secret)" in looked("strongswan_stroke", text)[0]
+    assert "may take precedence (option secret)" in looked("strongswan_stroke", text)[0]
 
 
 def test_an_entry_of_several_lines_is_not_replaced() -> None:

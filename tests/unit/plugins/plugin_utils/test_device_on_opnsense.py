@@ -134,8 +134,8 @@ def test_connection_and_key_are_found_by_what_the_device_calls_them() -> None:
             "the passive member of its cluster: 192.0.2.10 is BACKUP",
         ),
         ({"addresses": FORBIDDEN}, "whether this is the active member of a cluster"),
-        ({"sessions": {"status": 200, "json": {"rows": None}}}, "have not the form that was expected"),
-        ({"sessions": {"status": 200, "json": "<html>"}}, "cannot be read: its answer is not what its API says"),
+        ({"sessions": {"status": 200, "json": {"rows": None}}}, "do not have the expected form"),
+        ({"sessions": {"status": 200, "json": "<html>"}}, "cannot be read: its answer is not a JSON object"),
     ],
 )
 def test_what_stands_against_it_is_said(changes: dict[str, Answer], words: str) -> None:
@@ -177,7 +177,7 @@ def test_a_refusal_with_status_200_is_one() -> None:
 
 @pytest.mark.parametrize("body", [{}, {"json": None}, {"json": "<html>"}, {"json": {}}])
 def test_a_page_in_place_of_an_answer_is_no_success(body: Answer) -> None:
-    assert "no JSON object" in problem_of({"status": 200, "msg": "OK (unknown bytes)", **body})
+    assert "not a JSON object" in problem_of({"status": 200, "msg": "OK (unknown bytes)", **body})
 
 
 @pytest.mark.parametrize("suppressed", [{"failed": False}, {"failed": True}])
@@ -199,11 +199,11 @@ def test_two_tunnels_have_no_uuid_in_common() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "a connection to Cloudflare (a) is there that this role has not made"),
+        ({}, "a connection to Cloudflare (a) exists that this role did not create"),
         ({"sessions": rows()}, "a pre-shared key for"),
         (
             {"sessions": rows(), "keys": rows(), "interfaces": rows({"uuid": KEY, "reqid": "1234"})},
-            "ipsec1234 is there and not this tunnel's",
+            "ipsec1234 exists and does not belong to this tunnel",
         ),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_young_child_of_the_old_sa_is_none() -> None:
 
 @pytest.mark.parametrize("between", [None, {}, {"skipped": True}, FORBIDDEN, rows(), rows(OTHER)])
 def test_without_a_look_in_between_there_is_no_proof(between: Answer | None) -> None:
-    assert judged(UP, between, NEW)[1].startswith("the device did not clear its SA: whether it has one could not")
+    assert judged(UP, between, NEW)[1].startswith("the device did not clear its SA: its SAs could not")
 
 
 @pytest.mark.parametrize("after", [GONE, rows(session(**{"install-time": None}), OTHER), UP])
@@ -314,8 +314,8 @@ def answered(**said: Any) -> dict[str, Any]:
 
 
 def test_it_is_looked_for_a_gap_until_there_is_one() -> None:
-    assert [answered(before=UP, between=x)["parted"] for x in (UP, FORBIDDEN, GONE)] == [False, False, True]
-    assert answered(before=UP, between=UP, now=1060)["parted"]
+    assert [answered(before=UP, between=x)["gone"] for x in (UP, FORBIDDEN, GONE)] == [False, False, True]
+    assert answered(before=UP, between=UP, now=1060)["gone"]
 
 
 def test_only_what_is_gone_is_told_to_connect() -> None:

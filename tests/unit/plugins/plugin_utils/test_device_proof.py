@@ -225,7 +225,7 @@ def test_a_young_sa_known_by_its_age_alone_is_given_time() -> None:
 def test_an_sa_without_age_and_identity_is_never_new() -> None:
     status, reason = judged("fortios", tunnel(), fortios(), fortios(entry("cf-a", "up", None)))
     assert status == "failed"
-    assert reason.endswith("the device does not tell its SA from an older one")
+    assert reason.endswith("the device does not distinguish its SA from an older one")
 
 
 @pytest.mark.parametrize("platform", ["cisco_iosxe", "junos", "vyos", "panos"])

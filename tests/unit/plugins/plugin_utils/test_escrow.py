@@ -135,7 +135,7 @@ def test_a_tunnel_that_sticks_is_not_sent() -> None:
 
 
 class Broken(MemoryStore):
-    """A store that gives back something else than was written."""
+    """A store that does not return what was written."""
 
     fault = ""
 

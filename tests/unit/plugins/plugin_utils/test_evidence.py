@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of tunnels on their devices, by what these have reported."""
+"""The outcome of tunnels on their devices, as reported by these."""
 
 from __future__ import annotations
 

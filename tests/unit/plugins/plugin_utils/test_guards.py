@@ -125,7 +125,7 @@ def test_a_misspelt_variable_like_no_other_is_refused_without_advice() -> None:
 @pytest.mark.parametrize("name", [*_names.OUTPUTS, *_names.SET_BY_HOOKS])
 def test_what_a_run_sets_can_not_be_an_extra_variable(name: str) -> None:
     (line,) = found(host(names=(name,)), extra_names=frozenset([name]))
-    assert line == f"{name} is set by the run itself and can't be an extra variable: hand it on under another name"
+    assert line == f"{name} is set by the run itself and can't be an extra variable: pass it on under another name"
 
 
 @pytest.mark.parametrize("name", ["__psk_rotation_state", "__psk_rotation_anything"])
@@ -334,7 +334,7 @@ def test_anything_else_is_refused_and_names_the_host(given: Any, words: str) -> 
 )
 def test_a_task_file_must_be_named_by_its_whole_path(kind: str, path: str) -> None:
     assert found(host(**{f"{kind}_tasks": path})) == [
-        f"psk_rotation_{kind}_tasks: there is no file {path!r}; give its whole path (berlin)"
+        f"psk_rotation_{kind}_tasks: there is no file {path!r}; give its full path (berlin)"
     ]
 
 
@@ -506,7 +506,7 @@ def test_one_complaint_is_a_line() -> None:
 def test_several_complaints_are_one_line_with_numbers() -> None:
     with pytest.raises(InputError) as caught:
         refuse(["one", "two"])
-    assert caught.value.message == ("2 things must be put right first, and nothing was written: (1) one; (2) two")
+    assert caught.value.message == ("2 problems must be fixed first, and nothing was written: (1) one; (2) two")
 
 
 def test_all_that_is_wrong_is_found_at_once() -> None:

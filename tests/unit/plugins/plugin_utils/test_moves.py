@@ -106,7 +106,7 @@ def test_what_could_not_be_written_down_is_in_doubt(store: MemoryStore) -> None:
     busy = Busy({"t1": known(), "t2": known()})
     moves = mover(busy).move(["t1", "t2"], rename)
     assert (list(moves.moved), moves.refused["t1"].status, busy.writes) == (["t2"], "in_doubt", ATTEMPTS)
-    assert "nothing could be written down" in str(moves.refused["t1"])
+    assert "nothing could be recorded" in str(moves.refused["t1"])
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_what_could_not_be_written_down_is_in_doubt(store: MemoryStore) -> None:
     [
         (
             "store",
-            "is down; it is not known if this was written for tunnel 0, .*tunnel 4 and 2 more: run again",
+            "is down; it is not known whether this was written for tunnel 0, .*tunnel 4 and 2 more: run again",
         ),
         (
             "load",
-            "is down; nothing could be written down for tunnel 0, .*tunnel 4 and 2 more: run again",
+            "is down; nothing could be recorded for tunnel 0, .*tunnel 4 and 2 more: run again",
         ),
     ],
 )

@@ -312,7 +312,7 @@ def left(found: Plan) -> dict[str, str]:
 
 def test_a_planned_tunnel_has_its_host_its_group_and_why() -> None:
     found = plan([tunnel("t0", "oslo"), tunnel("t1", "lima", "192.0.2.1")], claims={"localhost": ["t1"]})
-    why = "the escrow does not know its PSK, so that the rotation can't be rolled back"
+    why = "the escrow does not know its PSK, so the rotation cannot be rolled back"
     assert found.waves == [[Planned("t1", "lima", "localhost", "192.0.2.1", trace(LONG_AGO), "due", why)]]
 
 
@@ -534,7 +534,9 @@ def test_tunnels_that_no_host_of_the_play_claims_are_told_by_the_first_batch() -
 
 def test_tunnels_without_a_time_are_told_once() -> None:
     found = plan([without_times("t1"), without_times("t2")], {"t1": known(), "t2": known()})
-    assert found.notices == ["Cloudflare does not show when the PSKs of 2 tunnels were set: the escrow's times count"]
+    assert found.notices == [
+        "Cloudflare does not show when the PSKs of 2 tunnels were set: the escrow's times are used"
+    ]
 
 
 # -- scope ------------------------------------------------------------------------------------------------------------
@@ -654,7 +656,7 @@ def test_a_tunnel_does_not_begin_once_what_backs_it_up_was_deleted_or_made_again
     ready, others = as_reported([entry("a")], account("a", "made-again"), None, {"a": ["b"]})
     assert not ready
     assert [(x.id, x.status, x.excused) for x in others] == [("a", _status.SKIPPED, False)]
-    assert "deleted or made again" in others[0].reason
+    assert "deleted or recreated" in others[0].reason
 
 
 def test_a_tunnel_that_was_sent_is_finished_whatever_became_of_what_backs_it_up() -> None:

@@ -41,7 +41,7 @@ def readme_rows() -> dict[str, tuple[str, str]]:
 
 def fails(status: str) -> str:
     if status == _status.SKIPPED:
-        return "yes, unless a run that is seen to live does the work"
+        return "yes, unless a run that is still alive does the work"
     if status in _status.harmless_in("rollback") - _status.HARMLESS:
         return "yes, but not in a rollback"
     return "no" if status in _status.HARMLESS else "yes"

@@ -268,7 +268,7 @@ def test_a_path_that_is_no_file(path: Path, make_it: Callable[[Path], None]) -> 
 
 def test_a_folder_that_cannot_be_made(path: Path) -> None:
     path.write_text("a file", encoding="utf-8")
-    assert "folder cannot be made" in refused(make(path / "below" / "psks.yml").check)
+    assert "folder cannot be created" in refused(make(path / "below" / "psks.yml").check)
 
 
 @pytest.mark.parametrize("number", ["EACCES", "EROFS", "ENOSPC", "EDQUOT"])
@@ -375,7 +375,7 @@ def test_a_group_that_cannot_be_kept_is_refused_before_anything_is_written(
 
     monkeypatch.setattr(os, "fchown", denied)
     for work in (make(path).check, lambda: make(path).store({"t2": Stored(record(), 0)})):
-        assert "of which this user is no member" in refused(work)
+        assert "which this user is not in" in refused(work)
     assert path.read_bytes() == before
     assert leftovers(path) == []
 

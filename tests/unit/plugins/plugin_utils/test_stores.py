@@ -150,7 +150,7 @@ def test_an_identity_of_which_the_run_has_no_secret_is_refused_for_a_new_file_on
 ) -> None:
     path = tmp_path / "x"
     monkeypatch.setenv("ANSIBLE_VAULT_ENCRYPT_IDENTITY", "staging")
-    with pytest.raises(EscrowError, match="ANSIBLE_VAULT_ENCRYPT_IDENTITY is 'staging', of which this run has no"):
+    with pytest.raises(EscrowError, match="ANSIBLE_VAULT_ENCRYPT_IDENTITY is 'staging', for which this run has no"):
         make({"backend": "file", "path": str(path)})
     monkeypatch.delenv("ANSIBLE_VAULT_ENCRYPT_IDENTITY")
     make({"backend": "file", "path": str(path)}).store(RECORD)

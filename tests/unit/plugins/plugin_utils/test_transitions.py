@@ -233,7 +233,7 @@ def test_an_applied_psk_of_a_tunnel_that_has_none_any_more_is_sent_again() -> No
 
 
 def test_to_finish_is_not_to_begin() -> None:
-    with pytest.raises(Refused, match="nothing to finish any more") as caught:
+    with pytest.raises(Refused, match="nothing left to finish") as caught:
         prepare(known(), LONG_AGO, "x", finish=True)
     assert caught.value.status == "unchanged"
 
@@ -508,7 +508,7 @@ def test_who_is_kept_out_is_told_by_whom_and_until_when() -> None:
 
 
 def test_who_is_kept_out_is_told_that_the_owner_lives() -> None:
-    with pytest.raises(Refused, match=r"\(me, which is seen to live\)"):
+    with pytest.raises(Refused, match=r"\(me, which is still alive\)"):
         prepare(record_in(PREPARED), LONG_AGO, "x", replace(LATER, lives=lambda owner: True))
 
 
