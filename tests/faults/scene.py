@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from ansible.parsing.vault import VaultLib, VaultSecret
 
+from tests.harness import recorded
 from tests.harness.openbao import OpenBao
 from tests.harness.playbook import CALLBACKS, Playbooks, Result, Running
 from tests.harness.simulator import TOKEN, Simulator
@@ -351,7 +352,7 @@ class Scene:
         return {
             "ANSIBLE_ACTION_PLUGINS": str(PLUGINS / "action"),
             "ANSIBLE_CALLBACK_PLUGINS": f"{CALLBACKS}:{PLUGINS / 'callback'}",
-            "ANSIBLE_CALLBACKS_ENABLED": "harness_json,kill_at",
+            **recorded.callbacks("harness_json", "kill_at"),
             "ANSIBLE_FORKS": "10",
             "PYTHONPATH": str(PLUGINS / "site"),
             **({"ANSIBLE_COLLECTIONS_PATH": str(self.bench.collections)} if self.bench.collections else {}),

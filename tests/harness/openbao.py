@@ -20,10 +20,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import requests
+
+from tests.harness.server import Server
 
 MOUNT = "secret"
 START_SECONDS = 30.0
@@ -31,28 +32,17 @@ START_ATTEMPTS = 3
 ALL_OF_IT = ("create", "read", "update", "delete", "list")
 
 
-class OpenBao:
+class OpenBao(Server):
     """A running server; a context manager, or start() and stop()."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.token = f"root-{secrets.token_hex(12)}"
         self.url = ""
         self._unseal_key = ""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._files = contextlib.ExitStack()
-        self._session = requests.Session()
-        self._session.trust_env = False
         self._names = 0
 
-    def __enter__(self) -> OpenBao:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> OpenBao:
+    def start(self) -> Self:
         """Start it and wait until it is ready; an exception shows what it said when it does not start."""
         for attempt in range(START_ATTEMPTS):
             folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="openbao-")))
@@ -93,20 +83,6 @@ class OpenBao:
                     return key.group(1)
             time.sleep(0.02)
         raise RuntimeError(f"openbao did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
-
-    def stop(self) -> None:
-        """End it, with all that it holds."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGCONT)
-                self._process.terminate()
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        self._files.close()
 
     def pause(self) -> None:
         """From here on it accepts connections and answers nothing."""

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-import requests
+from tests.harness.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "sim-token"
@@ -23,7 +21,7 @@ ACCOUNT = "023e105f4ecef8ad9ca31a8372d0c353"
 START_SECONDS = 90.0
 
 
-class Simulator:
+class Simulator(Server):
     """A running simulator; a context manager, or start() and stop()."""
 
     def __init__(
@@ -36,6 +34,7 @@ class Simulator:
         token: str = TOKEN,
         account: str = ACCOUNT,
     ) -> None:
+        super().__init__()
         self.tunnels = tunnels
         self.seed = seed
         self.token = token
@@ -48,20 +47,8 @@ class Simulator:
             self._args += ["--journal", str(journal)]
         self._args += args
         self._journal_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._files = contextlib.ExitStack()
-        self._session = requests.Session()
-        self._session.trust_env = False
 
-    def __enter__(self) -> Simulator:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> Simulator:
+    def start(self) -> Self:
         """Start it and wait until it is ready; an exception shows what it said when it does not start."""
         folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="simulator-")))
         stdout, stderr = folder / "stdout", folder / "stderr"
@@ -94,19 +81,6 @@ class Simulator:
             time.sleep(0.02)
         why = "took too long" if code is None else f"ended with {code}"
         raise RuntimeError(f"the simulator did not start, it {why}:\n{stderr.read_text(encoding='utf-8')}")
-
-    def stop(self) -> None:
-        """End the process; calling it again does no harm."""
-        self._session.close()
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        self._files.close()
 
     def env(self) -> dict[str, str]:
         """The environment that points the collection at this simulator."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.text.converters import to_text
@@ -77,6 +78,8 @@ class CallbackModule(CallbackBase):
             "custom": stats.custom,
             "tasks": self._tasks,
         }
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # A run that is killed here has written all of it or none.
+        descriptor = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(report, file, default=to_text)
+        Path(f"{self._path}.new").replace(self._path)

@@ -68,9 +68,13 @@ def test_no_file_that_is_handed_over_has_the_psk(run: Run, device: StrongSwan, t
     assert not find_secrets(handed_over, [PSK])
 
 
-def test_the_daemons_settings_go_into_the_folder_that_the_user_names(run: Run, device: StrongSwan) -> None:
-    bring(run, device, "main")
-    assert "make_before_break = yes" in (device.settings_directory / "magicwan.conf").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("value", "written"), [(True, "yes"), (False, "no")])
+def test_the_daemons_settings_go_into_the_folder_that_the_user_names(
+    run: Run, device: StrongSwan, value: bool, written: str
+) -> None:
+    bring(run, device, "main", customer_device_strongswan_make_before_break=value)
+    settings = (device.settings_directory / "magicwan.conf").read_text(encoding="utf-8")
+    assert f"make_before_break = {written}\n" in settings
     assert "--reload-settings" in device.asked()
 
 

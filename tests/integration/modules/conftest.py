@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.playbook import Playbooks, Result
 from tests.harness.secrets_scan import find_secrets
-from tests.harness.simulator import Simulator
+from tests.harness.simulator import ACCOUNT, Simulator
 
 Task = dict[str, Any]
 READS = ("list", "get")
@@ -85,6 +85,28 @@ def tell(tmp_path_factory: pytest.TempPathFactory, simulator_process: Simulator)
     yield run
     for playbooks in made:
         playbooks.close()
+
+
+def whole_tunnel(name: str, label: str) -> dict[str, Any]:
+    """Options that set every field of a new tunnel; `label` begins its own IKE identity."""
+    return {
+        "name": name,
+        "description": "made by a test",
+        "cloudflare_endpoint": "203.0.113.1",
+        "customer_endpoint": "198.51.100.7",
+        "interface_address": "10.200.0.8/31",
+        "interface_address6": "2606:54c1:7:0:a9fe:12d2:f:0/127",
+        "replay_protection": True,
+        "bgp": {
+            "customer_asn": 64999,
+            "extra_prefixes": ["10.9.0.0/24"],
+            "md5_key": "no secret",
+            "import_filter_id": "filter-of-what-comes-in",
+            "export_filter_id": "filter-of-what-goes-out",
+        },
+        "custom_remote_identities": {"fqdn_id": f"{label}.{ACCOUNT}.custom.ipsec.cloudflare.com"},
+        "health_check": {"enabled": True, "rate": "low", "type": "request", "direction": "unidirectional"},
+    }
 
 
 def task(name: str, module: str, check: bool = False, /, **options: Any) -> Task:

@@ -13,28 +13,11 @@ from typing import Any
 import pytest
 
 from tests.harness.playbook import Playbooks
-from tests.harness.simulator import ACCOUNT, Simulator
-from tests.integration.modules.conftest import Task, Tell, Told, may_fail, task
+from tests.harness.simulator import Simulator
+from tests.integration.modules.conftest import Task, Tell, Told, may_fail, task, whole_tunnel
 
 FIRST, SECOND = "FirstKeyOfTheUser0123456789", "SecondKeyOfTheUser0123456789"
-ONE: dict[str, Any] = {
-    "name": "Madrid 1",
-    "description": "made by a test",
-    "cloudflare_endpoint": "203.0.113.1",
-    "customer_endpoint": "198.51.100.7",
-    "interface_address": "10.200.0.8/31",
-    "interface_address6": "2606:54c1:7:0:a9fe:12d2:f:0/127",
-    "replay_protection": True,
-    "bgp": {
-        "customer_asn": 64999,
-        "extra_prefixes": ["10.9.0.0/24"],
-        "md5_key": "no secret",
-        "import_filter_id": "filter-of-what-comes-in",
-        "export_filter_id": "filter-of-what-goes-out",
-    },
-    "custom_remote_identities": {"fqdn_id": f"madrid.{ACCOUNT}.custom.ipsec.cloudflare.com"},
-    "health_check": {"enabled": True, "rate": "low", "type": "request", "direction": "unidirectional"},
-}
+ONE = whole_tunnel("Madrid 1", "madrid")
 OTHER: dict[str, Any] = {
     "name": "Madrid 2",
     "cloudflare_endpoint": "203.0.113.2",

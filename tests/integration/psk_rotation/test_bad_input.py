@@ -119,6 +119,8 @@ def test_a_wrong_token(stage: Stage) -> None:
         ("psk_rotation_group_by", "-[ab]$", ["(?P<group>"]),
         ("psk_rotation_group_by", 7, ["regular expression"]),
         ("psk_rotation_group_by", {"north": ["no-such-tunnel"]}, ["no-such-tunnel"]),
+        ("psk_rotation_lease", 0, ["not 0"]),
+        ("psk_rotation_health", {"deadline": 900}, ["psk_rotation_health.deadline", "psk_rotation_lease"]),
         ("psk_rotation_confirmation", "perhaps", ["perhaps"]),
         ("psk_rotation_confirmation", "verify", ["psk_rotation_verify_tasks"]),
     ],

@@ -55,21 +55,6 @@ from tests.unit.plugins.plugin_utils.stage import (
 pytestmark = pytest.mark.fleet(tunnels=TUNNELS)
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def rotation(simulator: Simulator, store: MemoryStore, said: list[str]) -> Rotation:
-    return make(simulator, store, say=said.append)
-
-
 def again(rotation: Rotation, **fields: Any) -> State:
     """A plain run of all on localhost, which begins only what is old."""
     return begin(rotation, force=False, chosen=frozenset(["localhost"]), max_failures="100%", **fields)

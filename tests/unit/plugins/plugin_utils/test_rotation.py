@@ -47,21 +47,6 @@ from tests.unit.plugins.plugin_utils.stage import (
 pytestmark = pytest.mark.fleet(tunnels=TUNNELS)
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def rotation(simulator: Simulator, store: MemoryStore, said: list[str]) -> Rotation:
-    return make(simulator, store, say=said.append)
-
-
 # -- without devices --------------------------------------------------------------------------------------------------
 
 
