@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No module is left out of the action group, and each action plugin has the module that documents it."""
+"""No module that speaks to Cloudflare or the escrow is left out of the action group, and each action plugin has the module that documents it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ def plugins(kind: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "plugins" / kind).glob("[!_]*.py"))
 
 
-def test_the_action_group_holds_every_module() -> None:
+# It takes neither the account nor the token, which defaults of the group would give it.
+OUTSIDE = {"secret_file"}
+
+
+def test_the_action_group_holds_every_module_of_the_account() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
-    assert sorted(runtime["action_groups"]["all"]) == plugins("modules")
+    assert set(runtime["action_groups"]["all"]) == {*plugins("modules")} - OUTSIDE
 
 
 def test_every_action_plugin_has_a_module_of_its_name() -> None:
