@@ -210,6 +210,12 @@ def of_health(world: World) -> Place:
     return Place()
 
 
+def of_secret_file(world: World) -> Place:
+    template = world.folder / "secrets.conf.j2"
+    template.write_text(f"secret = {OWN_PSK}\n", encoding="utf-8")
+    return Place(edits={"/etc/swanctl/conf.d": str(world.folder), "'secrets.conf.j2'": f"'{template}'"})
+
+
 def of_show(world: World) -> Place:
     """There is no terminal here."""
     with_escrow(world)
@@ -236,6 +242,7 @@ ON_TASKS: dict[str, Prepare] = {
     "modules/psk_escrow_info": with_escrow,
     "modules/psk_rotation_step": of_step,
     "modules/psk_show": of_show,
+    "modules/secret_file": of_secret_file,
     "lookup/ipsec_psk": of_lookup,
     "filter/ipsec_tunnel_options": nothing,
 }

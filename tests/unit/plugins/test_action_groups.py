@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The magicwan.cloudflare authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No module that speaks to Cloudflare or the escrow is left out of the action group, and each action plugin has the module that documents it."""
+"""The action group has all modules of the account, and each action plugin the module that documents it."""
 
 from __future__ import annotations
 
