@@ -134,7 +134,7 @@ class Kv2Store:
             return None
         self._must_stay(tunnel_id, secret.metadata)
         if not _is_record(secret):
-            raise _NoRecord(self._server.about(f"the secret {self._folder}/{tunnel_id} is no record"))
+            raise _NoRecord(self._server.about(f"the secret {self._folder}/{tunnel_id} is not a record"))
         try:
             record = Record.from_dict({key: value for key, value in secret.data.items() if key != _WRITE_ID})
         except ValueError as exc:

@@ -142,7 +142,7 @@ def test_where_the_only_version_was_destroyed_nobody_is_sent_back_to_an_earlier_
     assert f"forget it with 'vault kv metadata delete -mount=secret {place}/acc/t1'" in message
 
 
-# -- what is no record -------------------------------------------------------------------------------------------------
+# -- what is not a record ----------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_record_is_passed_over_with_a_warning(make: Make, openbao: OpenBao, place: str) -> None:
@@ -157,7 +157,7 @@ def test_what_is_no_record_is_passed_over_with_a_warning(make: Make, openbao: Op
         f"{where}/{x} is not a record, and is ignored" for x in ("a b", "notes", "notes.txt")
     ]
     assert not any(PSK in x for x in warnings)
-    assert "is no record" in refused(lambda: make().load(["notes"]))
+    assert "is not a record" in refused(lambda: make().load(["notes"]))
 
 
 @pytest.mark.parametrize("destroyed", [False, True])
@@ -198,7 +198,7 @@ def test_without_access_to_metadata_records_are_written_all_the_same(make: Make,
     escrow.check()
     assert not escrow.store({f"t{n}": Stored(record(), 0) for n in range(20)}).conflicts
     assert not openbao.secret(f"{place}/acc/t1")["metadata"]["custom_metadata"]
-    assert "policy does not allow to list" in refused(escrow.load, token)
+    assert "policy does not allow the token to list" in refused(escrow.load, token)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_token_that_may_not_forget_says_so(make: Make, openbao: OpenBao, place
     token = openbao.make_token(openbao.policy(f"{place}/acc", ["create", "read", "update"], metadata=["list"]))
     make().store({"t1": Stored(record(), 0)})
     escrow = make(token=token)
-    assert "policy does not allow to forget a record" in refused(lambda: escrow.forget({"t1": Stored(record(), 1)}))
+    assert "does not allow the token to forget a record" in refused(lambda: escrow.forget({"t1": Stored(record(), 1)}))
 
 
 # -- tokens are given back ---------------------------------------------------------------------------------------------
