@@ -49,7 +49,7 @@ seealso:
 notes:
   - The connection must support pipelining, as P(ansible.builtin.ssh#connection) and P(ansible.builtin.local#connection)
     do; the module's action turns it on. Where it can't be had, such as with C(requiretty) in the target's sudoers or
-    with E(ANSIBLE_KEEP_REMOTE_FILES), the module itself is a file on the target until it has ended, with the text in
+    with C(ANSIBLE_KEEP_REMOTE_FILES), the module itself is a file on the target until it has ended, with the text in
     it, and the action warns of that if it can know.
 """
 
